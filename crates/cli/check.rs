@@ -1,0 +1,97 @@
+//! `headwater check`: every mistake in a configuration, where it stands and what to write instead.
+
+use anyhow::Result;
+use headwater_config::{Mistake, Override, Severity};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Check configuration files: exit 0 if Headwater can run with each, 1 if not.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  headwater check /etc/headwater/headwater.toml")]
+pub struct Check {
+    /// The files.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Override a key, as `serve` would.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Print the mistakes as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    /// Runs the verb.
+    pub fn run(self) -> Result<ExitCode> {
+        let overrides = match overrides(&self.settings) {
+            Ok(overrides) => overrides,
+            Err(mistake) => {
+                eprintln!("{mistake}");
+                return Ok(ExitCode::from(2));
+            }
+        };
+        let mut usable = true;
+        let mut found = Vec::new();
+        for file in &self.files {
+            let (policy, mistakes) = headwater_config::from_file(file, &overrides);
+            usable &= policy.is_some();
+            if !self.json {
+                for mistake in &mistakes {
+                    print_mistake(mistake);
+                }
+                match (&policy, mistakes.len()) {
+                    (Some(_), 0) => println!("{}: good", file.display()),
+                    (Some(_), count) => println!("{}: usable, with {count} {}", file.display(), plural(count, "warning")),
+                    (None, _) => {
+                        let errors = mistakes.iter().filter(|mistake| mistake.severity == Severity::Error).count();
+                        println!("{}: {errors} {}", file.display(), plural(errors, "mistake"));
+                    }
+                }
+            }
+            found.extend(mistakes);
+        }
+        if self.json {
+            println!("{:#}", serde_json::json!({ "usable": usable, "mistakes": found.iter().map(as_json).collect::<Vec<_>>() }));
+        }
+        Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// What lies over the file: the environment, then the command line.
+pub fn overrides(settings: &[String]) -> Result<Vec<Override>, Mistake> {
+    let mut overrides = Override::from_environment(std::env::vars());
+    for setting in settings {
+        overrides.push(Override::from_argument(setting)?);
+    }
+    Ok(overrides)
+}
+
+/// Shows a mistake on standard error; on a terminal its first word has a colour.
+pub fn print_mistake(mistake: &Mistake) {
+    let text = mistake.to_string();
+    let (word, colour) = match mistake.severity {
+        Severity::Error => ("error", "\x1b[1;31m"),
+        Severity::Warning => ("warning", "\x1b[1;33m"),
+    };
+    if std::io::stderr().is_terminal() {
+        eprintln!("{}\n", text.replacen(word, &format!("{colour}{word}\x1b[0m"), 1));
+    } else {
+        eprintln!("{text}\n");
+    }
+}
+
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 { word.into() } else { format!("{word}s") }
+}
+
+fn as_json(mistake: &Mistake) -> serde_json::Value {
+    let place = mistake.place.as_ref().map(|place| {
+        let (line, column) = place.line_and_column();
+        serde_json::json!({ "file": place.source.name, "line": line, "column": column })
+    });
+    serde_json::json!({
+        "severity": if mistake.severity == Severity::Error { "error" } else { "warning" },
+        "what": mistake.what, "remedy": mistake.remedy, "place": place,
+    })
+}

@@ -1,0 +1,335 @@
+//! `headwater demo`: an origin, Headwater, three simulated CDNs and their users, in one process on loopback.
+
+mod cache;
+mod cdn;
+mod figures;
+mod http;
+mod latency;
+mod origin;
+mod pictures;
+mod screen;
+mod shop;
+mod table;
+mod users;
+mod vendor;
+
+use anyhow::{Context, Result, bail};
+use cdn::Cdn;
+use headwater_proxy::Server;
+use http::Client;
+use screen::{Places, Screen};
+use serde_json::json;
+use shop::Shop;
+use std::fmt::Write;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use table::{Edge, Table};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use users::{Audience, Crowd};
+use vendor::VENDORS;
+
+const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
+/// Longer than the origin's slow page takes.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Try Headwater on this machine: a small site behind it, three simulated CDNs before it, and users
+///
+/// All of it runs in this one process and on loopback. The table shows what Headwater's figures say of each CDN, and
+/// what its users noticed; every number is measured. Ctrl-C ends it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  headwater demo                     with a table that is redrawn every second
+  headwater demo --for 30s --json    half a minute, then the table for a script")]
+pub struct Demo {
+    /// Requests of users a second, over all CDNs
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    rate: u32,
+    /// End after this time, for example 30s or 2m
+    #[arg(long = "for", value_name = "TIME", value_parser = headwater_config::units::duration)]
+    duration: Option<Duration>,
+    /// Print the final table as JSON, and nothing else to standard output
+    #[arg(long)]
+    json: bool,
+    /// Where Headwater takes pulls [default: 127.0.0.1:8080, or any free port where that is taken]
+    #[arg(long, value_name = "ADDR", value_parser = loopback)]
+    http: Option<SocketAddr>,
+    /// Where Headwater shows its figures [default: 127.0.0.1:9180, or any free port where that is taken]
+    #[arg(long, value_name = "ADDR", value_parser = loopback)]
+    admin: Option<SocketAddr>,
+}
+
+impl Demo {
+    /// Runs until it is told to end, and prints the final table.
+    ///
+    /// # Errors
+    /// Where it cannot listen, or cannot read Headwater's figures.
+    pub fn run(self) -> Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(self.play())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn play(self) -> Result<()> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let shop = Arc::new(Shop::new());
+        let popular = shop.popular().to_vec();
+        let (origin, _) = listen(move |request, _| {
+            let shop = shop.clone();
+            async move { origin::answer(&shop, request).await }
+        })
+        .await?;
+        let secrets: Vec<String> = VENDORS.iter().map(|_| secret()).collect();
+        let server = self.start_headwater(origin, &secrets)?;
+        let headwater = *server.http().first().context("Headwater listens nowhere")?;
+
+        let mut cdns = Vec::new();
+        for (vendor, secret) in VENDORS.iter().zip(secrets) {
+            let cdn = Arc::new(Cdn::new(vendor, secret, headwater));
+            let answering = cdn.clone();
+            let (address, listening) = listen(move |request, peer| {
+                let cdn = answering.clone();
+                async move { cdn.answer(request, peer).await }
+            })
+            .await?;
+            cdns.push(Running { cdn, address, listening });
+        }
+        let audiences = cdns.iter().map(|running| Audience::new(running.address, running.cdn.vendor.share)).collect();
+        let crowd = Arc::new(Crowd::new(audiences, popular));
+        let places = Places {
+            headwater,
+            admin: server.admin(),
+            origin,
+            cdns: cdns.iter().map(|running| (running.cdn.vendor, running.address)).collect(),
+        };
+        let mut show =
+            Show { cdns, crowd: crowd.clone(), admin: Client::new(places.admin), places, table: Table::default() };
+        let mut screen = Screen::new(self.json);
+        screen.open(&show.places, self.rate)?;
+
+        let start = Instant::now();
+        let coming = tokio::spawn(crowd.clone().come(f64::from(self.rate)));
+        let end = async {
+            match self.duration {
+                Some(duration) => tokio::time::sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(end);
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = second.tick() => {
+                    // A reading that fails leaves the last one on the screen; the final one may not fail.
+                    if screen.is_live() && show.read().await.is_ok() {
+                        screen.draw(&show.lines(start.elapsed()))?;
+                    }
+                }
+                () = &mut end => break,
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+            }
+        }
+        coming.abort();
+        let ran = start.elapsed();
+        crowd.leave().await;
+        // No more requests at the edge, so that what the CDNs and Headwater counted is of the same ones.
+        show.cdns.iter().for_each(|running| running.listening.abort());
+        show.settle().await?;
+        if self.json {
+            screen.print(&show.json(ran, self.rate).to_string())?;
+        } else {
+            screen.draw(&show.lines(ran))?;
+        }
+        tokio::task::spawn_blocking(move || server.stop(DRAIN)).await?;
+        Ok(())
+    }
+
+    fn start_headwater(&self, origin: SocketAddr, secrets: &[String]) -> Result<Server> {
+        let text =
+            config(self.http.unwrap_or_else(|| free(HTTP)), self.admin.unwrap_or_else(|| free(ADMIN)), origin, secrets);
+        let (policy, mistakes) = headwater_config::from_text("the demo's config", &text);
+        let Some(policy) = policy else {
+            let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+            bail!("Headwater refuses the demo's config\n{}", mistakes.join("\n"));
+        };
+        Server::start(policy).context("Headwater does not start")
+    }
+}
+
+/// A CDN that takes requests.
+struct Running {
+    cdn: Arc<Cdn>,
+    address: SocketAddr,
+    listening: JoinHandle<()>,
+}
+
+/// All that the table is made from.
+struct Show {
+    cdns: Vec<Running>,
+    crowd: Arc<Crowd>,
+    admin: Client,
+    places: Places,
+    table: Table,
+}
+
+impl Show {
+    /// Takes a reading.
+    async fn read(&mut self) -> Result<()> {
+        let edges: Vec<Edge> = self
+            .cdns
+            .iter()
+            .zip(self.crowd.audiences())
+            .map(|(Running { cdn, address, .. }, audience)| Edge {
+                name: cdn.vendor.name(),
+                address: address.to_string(),
+                requests: cdn.counts.requests.load(Relaxed),
+                hits: cdn.counts.hits.load(Relaxed),
+                misses: cdn.counts.misses.load(Relaxed),
+                errors: cdn.counts.errors.load(Relaxed),
+                latency: audience.latency(),
+            })
+            .collect();
+        let figures = figures::read(&self.admin, self.places.admin).await?;
+        self.table.read(&edges, &figures);
+        Ok(())
+    }
+
+    /// The last reading: a pull is counted at the end of its body, which may be a moment after its reader has it.
+    async fn settle(&mut self) -> Result<()> {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        self.read().await
+    }
+
+    fn lines(&self, ran: Duration) -> Vec<String> {
+        let mut lines = self.table.lines();
+        lines.push(String::new());
+        let mut last = format!("after {} s", ran.as_secs());
+        for (count, what) in [
+            (self.crowd.turned_away(), "users turned away, too many requests under way"),
+            (self.crowd.unanswered(), "users without any answer"),
+        ] {
+            if count > 0 {
+                let _ = write!(last, "; {count} {what}");
+            }
+        }
+        lines.push(last);
+        lines
+    }
+
+    fn json(&self, ran: Duration, rate: u32) -> serde_json::Value {
+        json!({
+            "seconds": ran.as_secs_f64(),
+            "rate": rate,
+            "http": self.places.headwater.to_string(),
+            "admin": self.places.admin.to_string(),
+            "table": self.table.json(),
+            "users": { "turned_away": self.crowd.turned_away(), "unanswered": self.crowd.unanswered() },
+        })
+    }
+}
+
+async fn listen<H, F>(handle: H) -> Result<(SocketAddr, JoinHandle<()>)>
+where
+    H: Fn(hyper::Request<hyper::body::Incoming>, SocketAddr) -> F + Clone + Send + 'static,
+    F: Future<Output = http::Answer> + Send + 'static,
+{
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen on loopback")?;
+    let address = listener.local_addr()?;
+    Ok((address, tokio::spawn(http::serve(listener, handle))))
+}
+
+/// What a user of Headwater would write, for three CDNs.
+fn config(http: SocketAddr, admin: SocketAddr, origin: SocketAddr, secrets: &[String]) -> String {
+    let mut text = format!(
+        r#"
+[listen]
+http = ["{http}"]
+admin = "{admin}"
+
+[origin]
+servers = ["{origin}"]
+
+[[rule]]
+name = "static"
+path = '\.(gif|jpg|jpeg|png|css|js)$'
+cache_control = "max-age=94670800"
+cdn = {{ fastly = {{ surrogate_control = "max-age=94670800, stale-if-error=86400" }} }}
+
+[[rule]]
+name = "pages"
+path = '^/(listing/[0-9]+)?$'
+cache_control = "max-age=120, stale-if-error=600"
+mode = "default"
+
+[log]
+access = "off"
+"#
+    );
+    for (vendor, secret) in VENDORS.iter().zip(secrets) {
+        let (name, header) = (vendor.name(), cdn::SECRET);
+        let _ = write!(
+            text,
+            "\n[[cdn]]\nname = \"{name}\"\nkind = \"{name}\"\nsecret = {{ header = \"{header}\", values = [\"{secret}\"] }}\n"
+        );
+    }
+    text
+}
+
+/// 128 bits that nobody guesses: the standard library keys its hashes from the system's own randomness.
+fn secret() -> String {
+    let half = |n: u8| RandomState::new().hash_one(n);
+    format!("{:016x}{:016x}", half(0), half(1))
+}
+
+/// The address, or any port where it is taken.
+fn free(wanted: SocketAddr) -> SocketAddr {
+    match std::net::TcpListener::bind(wanted) {
+        Ok(_) => wanted,
+        Err(_) => SocketAddr::new(wanted.ip(), 0),
+    }
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let remedy = "write a loopback address and a port, for example 127.0.0.1:8080";
+    text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback()).ok_or_else(|| remedy.into())
+}
+
+/// What the mutex guards. Nothing here is left half done by a panic.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headwater_takes_the_demos_config_without_a_warning() {
+        let secrets: Vec<String> = VENDORS.iter().map(|_| secret()).collect();
+        let (policy, mistakes) = headwater_config::from_text("demo", &config(HTTP, ADMIN, ADMIN, &secrets));
+        let shown: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        assert!(shown.is_empty(), "{shown:#?}");
+        assert_eq!(policy.unwrap().providers.len(), 3);
+    }
+
+    #[test]
+    fn secrets_differ() {
+        assert_ne!(secret(), secret());
+        assert_eq!(secret().len(), 32);
+    }
+
+    #[test]
+    fn it_listens_on_loopback_alone() {
+        assert!(loopback("127.0.0.1:0").is_ok() && loopback("[::1]:8080").is_ok());
+        assert!(loopback("0.0.0.0:8080").is_err() && loopback("8080").is_err());
+    }
+}

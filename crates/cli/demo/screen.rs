@@ -1,0 +1,117 @@
+//! What the demo prints: where everything listens, what to try, and a table that is redrawn in place.
+
+use super::vendor::Vendor;
+use headwater_config::Kind;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Result, Write as _, stderr, stdout};
+use std::net::SocketAddr;
+
+/// Where everything listens.
+pub struct Places {
+    /// Headwater, for pulls.
+    pub headwater: SocketAddr,
+    /// Headwater's admin endpoint.
+    pub admin: SocketAddr,
+    /// The origin.
+    pub origin: SocketAddr,
+    /// The CDNs.
+    pub cdns: Vec<(&'static Vendor, SocketAddr)>,
+}
+
+/// Standard output, as a terminal or as a script's.
+pub struct Screen {
+    terminal: bool,
+    /// Lines of the table that stand on the terminal.
+    drawn: usize,
+}
+
+impl Screen {
+    /// A screen without anything on it. With `json`, a terminal is not one for people either.
+    pub fn new(json: bool) -> Self {
+        Self { terminal: !json && stdout().is_terminal(), drawn: 0 }
+    }
+
+    /// Whether a table is to be drawn before the last one.
+    pub fn is_live(&self) -> bool {
+        self.terminal
+    }
+
+    /// Says where everything listens: to people with what to try, to scripts in one line of standard error.
+    pub fn open(&self, places: &Places, rate: u32) -> Result<()> {
+        if self.terminal {
+            return stdout().write_all(invitation(places, rate).as_bytes());
+        }
+        let mut line = format!("headwater demo: http={} admin={}", places.headwater, places.admin);
+        for (vendor, address) in &places.cdns {
+            let _ = write!(line, " {}={address}", vendor.name());
+        }
+        writeln!(stderr(), "{line}")
+    }
+
+    /// Shows the table, on a terminal in the place of the last one.
+    pub fn draw(&mut self, lines: &[String]) -> Result<()> {
+        if !self.terminal {
+            return self.print(&lines.join("\n"));
+        }
+        let mut text = String::new();
+        if self.drawn > 0 {
+            let _ = write!(text, "\x1b[{}A", self.drawn);
+        }
+        // On a narrow terminal lines are cut rather than wrapped, or the next table would not stand on this one.
+        text.push_str("\r\x1b[?7l");
+        for line in lines {
+            let _ = writeln!(text, "\x1b[2K{line}");
+        }
+        text.push_str("\x1b[J\x1b[?7h");
+        self.drawn = lines.len();
+        let mut out = stdout();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    /// Prints a text, whoever reads it.
+    pub fn print(&self, text: &str) -> Result<()> {
+        let mut out = stdout();
+        writeln!(out, "{text}")?;
+        out.flush()
+    }
+}
+
+fn invitation(places: &Places, rate: u32) -> String {
+    let Places { headwater, admin, origin, cdns } = places;
+    let mut text = format!(
+        "Users ask three CDNs for {rate} pages and files a second. All of it is on this machine; Ctrl-C ends it.\n\n"
+    );
+    for (vendor, address) in cdns {
+        let html = if vendor.kind == Kind::Cloudflare { ", none for HTML" } else { "" };
+        let (name, pops, cache) = (vendor.name(), vendor.pops.len(), vendor.cache >> 20);
+        let _ = writeln!(text, "  {name:<11} http://{address}  {pops} caches of {cache} MiB{html}");
+    }
+    let at =
+        |kind: Kind| cdns.iter().find(|(vendor, _)| vendor.kind == kind).map_or(*headwater, |(_, address)| *address);
+    let (fastly, cloudflare, cloudfront) = (at(Kind::Fastly), at(Kind::Cloudflare), at(Kind::CloudFront));
+    let _ = write!(
+        text,
+        "  Headwater   http://{headwater}  its figures: http://{admin}/metrics
+  the origin  http://{origin}
+
+Try, in another terminal:
+  # Twice: X-Cache says MISS, then HIT, and only the first is a pull.
+  curl -i http://{fastly}/assets/print.css
+  # A forged tag: the app does not get to see it, and the pull counts as unproven ...
+  curl -s -H 'X-CDN-Provider: fastly' http://{headwater}/echo
+  # ... but it sees who asks when that can prove it.
+  curl -s http://{cloudfront}/echo
+  # What users see when the app fails: in Japanese, and as a program wants it.
+  curl -i -H 'Accept-Language: ja' http://{cloudflare}/broken
+  curl -i -H 'Accept: application/json' http://{cloudflare}/broken
+  # The beacon in that page, and what Headwater counted.
+  curl -i 'http://{headwater}/status/images/beacon.gif?source=curl' --output -
+  curl -s http://{admin}/metrics | grep -E 'pulls_total|whoopsie|beacons|mismatch'
+
+Requests at the edge and pulls at Headwater; offload is 1 - pulls / edge, first since the start, then of late:
+
+"
+    );
+    text
+}

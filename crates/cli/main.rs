@@ -1,0 +1,42 @@
+//! `headwater`: one file a verb.
+
+mod check;
+mod demo;
+mod networks;
+mod serve;
+mod whoopsie;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The origin's front door for sites behind more than one CDN.
+#[derive(Parser)]
+#[command(name = "headwater", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Serve(serve::Serve),
+    Check(check::Check),
+    Demo(demo::Demo),
+    Whoopsie(whoopsie::Whoopsie),
+    Networks(networks::Networks),
+}
+
+/// 0: done, or all is well. 1: what was checked does not hold. 2: called wrongly (clap's own code for it).
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        Verb::Serve(serve) => serve.run(),
+        Verb::Check(check) => check.run(),
+        Verb::Demo(demo) => demo.run(),
+        Verb::Whoopsie(whoopsie) => whoopsie.run(),
+        Verb::Networks(networks) => networks.run(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("headwater: {error:#}");
+        ExitCode::FAILURE
+    })
+}

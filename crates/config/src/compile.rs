@@ -1,0 +1,365 @@
+//! Turns what was written into a policy, or into all its mistakes.
+
+use crate::pages;
+use crate::policy::{
+    AccessLog, Answer, Beacon, Identify, Limits, Listen, Log, LogFormat, Metrics, Origin, Policy, Verdict, Whoopsie,
+};
+use crate::providers;
+use crate::reader::{At, Mistakes, Table};
+use crate::rules::{self, Gzip, Inherited};
+use crate::secret;
+use crate::source::{Mistake, Severity};
+use crate::tree::Node;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const ANY: std::ops::RangeInclusive<u64> = 0..=u64::MAX;
+const GZIP_TYPES: [&str; 7] = [
+    "text/html",
+    "text/plain",
+    "text/css",
+    "application/javascript",
+    "application/x-javascript",
+    "application/json",
+    "image/svg+xml",
+];
+
+/// Compiles the tree. The policy is there if no mistake is an error.
+pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, Vec<Mistake>) {
+    let mistakes = Mistakes::new(mistakes);
+    // A table that is not written reads like an empty one.
+    let empty = Node { value: crate::tree::Value::Table(Vec::new()), place: root.place.clone() };
+    let top = Table::new(root, "", &mistakes);
+    let section = |name: &'static str| top.table(name).unwrap_or_else(|| Table::new(&empty, name, &mistakes));
+
+    let listen = read_listen(section("listen"));
+    top.not_yet("tls", "TLS");
+    let origin = read_origin(section("origin"), top.has("origin"));
+    let (limits, max_body) = read_limits(section("limits"));
+    let identify = read_identify(section("identify"));
+    let providers = providers::read(top.tables("cdn").unwrap_or_default(), &identify.header);
+    let inherited = Inherited { gzip: read_gzip(section("gzip")), max_body };
+    let rules = match top.tables("rule") {
+        Some(tables) => rules::read(tables, &providers, &inherited),
+        None => rules::built_in(&inherited),
+    };
+    let beacon = read_beacon(section("beacon"));
+    let whoopsie = read_whoopsie(section("whoopsie"));
+    let geo = read_geo(section("geo"));
+    let log = read_log(section("log"));
+    let metrics = read_metrics(section("metrics"));
+    top.done();
+
+    let mut policy =
+        Policy { listen, origin, limits, providers, identify, rules, beacon, whoopsie, geo, log, metrics, hash: String::new() };
+    policy.hash = hash(&policy);
+    let mistakes = mistakes.into_inner();
+    let usable = mistakes.iter().all(|mistake| mistake.severity != Severity::Error);
+    (usable.then_some(policy), mistakes)
+}
+
+/// Secrets do not show in `Debug`, so a changed secret shows only by what it is hashed into here.
+fn hash(policy: &Policy) -> String {
+    let mut hasher = DefaultHasher::new();
+    format!("{:?}", (&policy.listen, &policy.origin, &policy.limits, &policy.identify, &policy.rules)).hash(&mut hasher);
+    format!("{:?}", (&policy.providers, &policy.beacon, &policy.whoopsie, &policy.log, &policy.metrics)).hash(&mut hasher);
+    for secret in policy.providers.iter().filter_map(|provider| provider.secret.as_ref()) {
+        for value in &secret.values {
+            value.expose().hash(&mut hasher);
+        }
+    }
+    policy.geo.as_ref().map(|geo| geo.metadata().build_epoch).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+fn address(table: &Table<'_>, text: &At<String>) -> Option<SocketAddr> {
+    let parsed = text.value.parse().ok();
+    if parsed.is_none() {
+        table.mistake(Mistake::at(
+            &text.place,
+            format!("\"{}\" is no address to listen on", text.value),
+            "write an IP address and a port, for example \"0.0.0.0:8080\" or \"[::]:8080\"",
+        ));
+    }
+    parsed
+}
+
+fn read_listen(table: Table<'_>) -> Listen {
+    let http = match table.strings("http", "[\"0.0.0.0:8080\"]") {
+        Some(list) => {
+            if list.is_empty() {
+                table.mistake(Mistake::at(
+                    &table.place_of("http"),
+                    "there is nowhere to listen",
+                    "write for example http = [\"0.0.0.0:8080\"]",
+                ));
+            }
+            list.iter().filter_map(|text| address(&table, text)).collect()
+        }
+        None => vec![SocketAddr::from(([0, 0, 0, 0], 8080))],
+    };
+    let admin = table
+        .string("admin", "\"127.0.0.1:9180\"")
+        .and_then(|text| address(&table, &text))
+        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9180)));
+    let admin_token = table
+        .string("admin_token", "\"env:HEADWATER_TOKEN\"")
+        .filter(|text| !text.value.is_empty())
+        .and_then(|text| secret::resolve(&text, "the admin token").map_err(|mistake| table.mistake(mistake)).ok());
+    if admin_token.is_none() && !admin.ip().is_loopback() {
+        table.mistake(Mistake::at(
+            &table.place_of("admin"),
+            format!("anybody who reaches {admin} could change things"),
+            "add admin_token = \"env:NAME\", or let admin listen on 127.0.0.1",
+        ));
+    }
+    let workers = table.integer("workers", 0..=1024).unwrap_or(0) as usize;
+    table.not_yet("https", "TLS");
+    table.not_yet("proxy_protocol_from", "PROXY protocol");
+    table.done();
+    Listen { http, admin, admin_token, workers }
+}
+
+fn read_origin(table: Table<'_>, written: bool) -> Origin {
+    let servers = table.strings("servers", "[\"127.0.0.1:8000\"]").unwrap_or_default();
+    for server in &servers {
+        let good = match server.value.strip_prefix("unix:") {
+            Some(path) => path.starts_with('/'),
+            None => server.value.rsplit_once(':').is_some_and(|(host, port)| {
+                let host_ok = if host.starts_with('[') {
+                    host.trim_matches(['[', ']']).parse::<std::net::Ipv6Addr>().is_ok()
+                } else {
+                    !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+                };
+                host_ok && port.parse::<u16>().is_ok_and(|port| port > 0)
+            }),
+        };
+        if server.value.contains("://") {
+            table.mistake(Mistake::at(
+                &server.place,
+                format!("\"{}\" is a URL; this version speaks plain HTTP/1.1 to the origin", server.value),
+                "write host:port, for example \"127.0.0.1:8000\"",
+            ));
+        } else if !good {
+            table.mistake(Mistake::at(
+                &server.place,
+                format!("\"{}\" is no server", server.value),
+                "write host:port, for example \"127.0.0.1:8000\" or \"[::1]:8000\", or \"unix:/path\"",
+            ));
+        }
+    }
+    if servers.is_empty() {
+        let place = if written { table.place_of("servers") } else { table.place.clone() };
+        table.mistake(Mistake::at(
+            &place,
+            "there is no origin to forward to",
+            "add [origin] with servers = [\"127.0.0.1:8000\"]: the one key that has no default",
+        ));
+    }
+    let connect_timeout = table.duration("connect_timeout").unwrap_or(2 * SECOND);
+    let origin = Origin {
+        servers: servers.into_iter().map(|server| server.value).collect(),
+        connect_timeout,
+        response_timeout: table.duration("response_timeout").unwrap_or(30 * SECOND),
+        idle_timeout: table.duration("idle_timeout").unwrap_or(4 * SECOND),
+        wait_timeout: table.duration("wait_timeout").unwrap_or(2 * SECOND),
+        max_connections: table.integer("max_connections", 1..=1_000_000).unwrap_or(512) as usize,
+        preserve_host: table.boolean("preserve_host").unwrap_or(true),
+    };
+    table.not_yet("health", "active health checks");
+    table.done();
+    origin
+}
+
+fn read_limits(table: Table<'_>) -> (Limits, u64) {
+    let limits = Limits {
+        header_timeout: table.duration("header_timeout").unwrap_or(10 * SECOND),
+        idle_timeout: table.duration("idle_timeout").unwrap_or(60 * SECOND),
+        body_idle_timeout: table.duration("body_idle_timeout").unwrap_or(30 * SECOND),
+        tunnel_idle_timeout: table.duration("tunnel_idle_timeout").unwrap_or(600 * SECOND),
+        max_head: table.size("max_head", 1024..=1 << 20).unwrap_or(32 << 10) as usize,
+        max_fields: table.integer("max_fields", 1..=250).unwrap_or(100) as usize,
+        max_in_flight: table.integer("max_in_flight", 1..=1_000_000).unwrap_or(4096) as usize,
+        max_connections: table.integer("max_connections", 1..=1_000_000).unwrap_or(20_000) as usize,
+    };
+    let max_body = table.size("max_body", ANY).unwrap_or(1 << 30);
+    table.done();
+    (limits, max_body)
+}
+
+fn read_identify(table: Table<'_>) -> Identify {
+    let verdicts = [("serve", Verdict::Serve), ("deny", Verdict::Deny)];
+    let header = table.string("header", "\"X-CDN-Provider\"");
+    if let Some(header) = header.as_ref().filter(|header| !providers::is_header_name(&header.value)) {
+        table.mistake(Mistake::at(
+            &header.place,
+            format!("\"{}\" cannot be a header's name", header.value),
+            "write letters, digits and -, for example \"X-CDN-Provider\"",
+        ));
+    }
+    let identify = Identify {
+        header: header.map_or_else(|| "X-CDN-Provider".into(), |header| header.value),
+        unproven: table.one_of("unproven", &verdicts).unwrap_or(Verdict::Serve),
+        untagged: table.one_of("untagged", &verdicts).unwrap_or(Verdict::Serve),
+    };
+    table.done();
+    identify
+}
+
+fn read_gzip(table: Table<'_>) -> Gzip {
+    let types = table.strings("types", "[\"text/html\"]").map(|types| rules::media_types(&table, &types));
+    let gzip = Gzip {
+        types: types.unwrap_or_else(|| GZIP_TYPES.map(String::from).to_vec()),
+        level: table.integer("level", 1..=9).unwrap_or(6) as u32,
+        min_length: table.size("min_length", ANY).unwrap_or(860),
+    };
+    table.done();
+    gzip
+}
+
+fn read_beacon(table: Table<'_>) -> Beacon {
+    let path = |key: &'static str, default: &str| {
+        let Some(path) = table.string(key, &format!("\"{default}\"")) else { return default.to_string() };
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+        if !path.value.starts_with('/') || !path.value.bytes().all(plain) {
+            table.mistake(Mistake::at(
+                &path.place,
+                format!("\"{}\" cannot be a path here", path.value),
+                format!("write a plain path without query or escapes, for example \"{default}\""),
+            ));
+        }
+        path.value
+    };
+    let beacon_path = path("path", "/status/images/beacon.gif");
+    let reports = path("reports", "/status/reports");
+    if beacon_path == reports {
+        table.mistake(Mistake::at(&table.place_of("reports"), "beacon and reports have one path", "give each its own"));
+    }
+    let sources = table.strings("sources", "[\"fastly_503\"]").unwrap_or_default();
+    for source in &sources {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        if source.value.is_empty() || source.value.len() > 64 || !source.value.bytes().all(plain) || source.value == "other" {
+            table.mistake(Mistake::at(
+                &source.place,
+                format!("\"{}\" cannot be a source", source.value),
+                "write 1 to 64 letters, digits, -, . and _, and not \"other\"",
+            ));
+        }
+    }
+    if sources.len() > 256 {
+        table.mistake(Mistake::at(&table.place_of("sources"), "more than 256 sources", "leave some out: they count as other"));
+    }
+    let url = table.string("url", "\"https://beacons.example.net/status/images/beacon.gif\"");
+    if let Some(url) = url.as_ref().filter(|url| !url.value.is_empty() && !is_url(&url.value)) {
+        table.mistake(Mistake::at(&url.place, "this is no absolute URL", "write https://HOST/PATH, without a query"));
+    }
+    let beacon = Beacon {
+        path: beacon_path,
+        reports,
+        sources: sources.into_iter().map(|source| source.value).collect(),
+        url: url.map(|url| url.value).unwrap_or_default(),
+    };
+    table.done();
+    beacon
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn read_whoopsie(table: Table<'_>) -> Whoopsie {
+    let status_url = table.string("status_url", "\"https://status.example.com/\"");
+    if let Some(url) = status_url.as_ref().filter(|url| !url.value.is_empty() && !is_url(&url.value)) {
+        table.mistake(Mistake::at(&url.place, "this is no absolute URL", "write for example \"https://status.example.com/\""));
+    }
+    let status_url = status_url.map(|url| url.value).unwrap_or_default();
+    let pages = match table.string("pages", "\"config/whoopsie\"").filter(|folder| !folder.value.is_empty()) {
+        Some(folder) => {
+            pages::read(Path::new(&folder.value), &folder.place, &status_url, &mut table.mistakes().borrow_mut())
+        }
+        None => pages::built_in(&status_url),
+    };
+    let answers =
+        [("both", Answer::Both), ("proxy", Answer::Proxy), ("upstream", Answer::Upstream), ("off", Answer::Off)];
+    let whoopsie = Whoopsie { pages, answer: table.one_of("answer", &answers).unwrap_or(Answer::Both) };
+    table.done();
+    whoopsie
+}
+
+fn read_geo(table: Table<'_>) -> Option<Arc<maxminddb::Reader<Vec<u8>>>> {
+    let database = table.string("database", "\"/var/lib/GeoIP/GeoLite2-Country.mmdb\"");
+    let reader = database.filter(|path| !path.value.is_empty()).and_then(|path| {
+        // Read into memory: a mapped file that somebody cuts short would end the process.
+        maxminddb::Reader::open_readfile(&path.value)
+            .map_err(|error| {
+                table.mistake(Mistake::at(
+                    &path.place,
+                    format!("cannot use the country database: {error}"),
+                    "name a readable .mmdb file, or leave it empty: countries are then \"unknown\"",
+                ));
+            })
+            .ok()
+    });
+    table.done();
+    reader.map(Arc::new)
+}
+
+fn read_log(table: Table<'_>) -> Log {
+    let access = table.string("access", "\"stdout\"");
+    let access = match access.as_ref().map(|text| text.value.as_str()) {
+        None | Some("stdout") => AccessLog::Stdout,
+        Some("off") => AccessLog::Off,
+        Some(path) => {
+            let folder = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let (Some(access), Some(folder)) = (&access, folder.filter(|folder| !folder.is_dir())) {
+                table.mistake(Mistake::at(
+                    &access.place,
+                    format!("there is no folder {}", folder.display()),
+                    "make it, or write \"stdout\" or \"off\"",
+                ));
+            }
+            AccessLog::File(PathBuf::from(path))
+        }
+    };
+    let formats = [("combined", LogFormat::Combined), ("json", LogFormat::Json)];
+    let log = Log { access, format: table.one_of("format", &formats).unwrap_or(LogFormat::Combined) };
+    table.done();
+    log
+}
+
+fn read_metrics(table: Table<'_>) -> Metrics {
+    let sink = |key: &'static str, port: &str| {
+        let text = table.string(key, &format!("\"127.0.0.1:{port}\""))?;
+        let (host, number) = text.value.rsplit_once(':').unwrap_or_default();
+        if !text.value.is_empty() && (host.is_empty() || number.parse::<u16>().is_err()) {
+            table.mistake(Mistake::at(
+                &text.place,
+                format!("\"{}\" is no host and port", text.value),
+                format!("write for example \"127.0.0.1:{port}\", or leave it empty"),
+            ));
+        }
+        Some(text.value).filter(|value| !value.is_empty())
+    };
+    let graphite = sink("graphite", "2003");
+    let statsd = sink("statsd", "8125");
+    let prefix = table.string("prefix", "\"headwater\"");
+    if let Some(prefix) = &prefix {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        if prefix.value.is_empty() || !prefix.value.bytes().all(plain) {
+            table.mistake(Mistake::at(&prefix.place, "this cannot begin a name", "write letters, digits, -, _ and ."));
+        }
+    }
+    let metrics = Metrics {
+        graphite,
+        statsd,
+        prefix: prefix.map_or_else(|| "headwater".into(), |prefix| prefix.value),
+        interval: table.duration("interval").unwrap_or(10 * SECOND),
+    };
+    table.done();
+    metrics
+}

@@ -1,0 +1,66 @@
+//! Headwater's configuration: TOML as it was written becomes a [`Policy`], or all its mistakes at once.
+//!
+//! ```
+//! let (policy, mistakes) = headwater_config::from_text("example.toml", r#"
+//!     [origin]
+//!     servers = ["127.0.0.1:8000"]
+//! "#);
+//! assert!(mistakes.is_empty());
+//! let policy = policy.expect("a config without mistakes is a policy");
+//! let rule = &policy.rules.all()[policy.rules.matching(b"/site.css")];
+//! assert_eq!(rule.name, "static");
+//! ```
+
+mod compile;
+pub mod networks;
+pub mod pages;
+mod policy;
+mod providers;
+mod reach;
+mod reader;
+pub mod rules;
+mod secret;
+mod source;
+mod tree;
+pub mod units;
+
+pub use networks::Networks;
+pub use pages::{Page, Part};
+pub use policy::{
+    AccessLog, Answer, Beacon, Identify, Limits, Listen, Log, LogFormat, Metrics, Origin, Policy, Verdict, Whoopsie,
+};
+pub use providers::{Kind, Provider, SecretHeader, Targeted};
+pub use rules::{Gzip, Lifetime, Mode, Rule, Rules, Statuses};
+pub use secret::Secret;
+pub use source::{Mistake, Place, Severity, Source};
+pub use tree::Override;
+
+use std::path::Path;
+
+/// Reads a file, lays the overrides over it in their order, and compiles it.
+///
+/// The policy is there unless one of the mistakes is an error; warnings may come with it.
+pub fn from_file(path: &Path, overrides: &[Override]) -> (Option<Policy>, Vec<Mistake>) {
+    let mut mistakes = Vec::new();
+    match tree::read(path, &mut mistakes) {
+        Some(root) => finish(root, overrides, mistakes),
+        None => (None, mistakes),
+    }
+}
+
+/// As [`from_file`], from a text that has a name.
+pub fn from_text(name: &str, text: &str) -> (Option<Policy>, Vec<Mistake>) {
+    let mut mistakes = Vec::new();
+    let root = tree::parse(Source { name: name.into(), text: text.into() }, &mut mistakes);
+    finish(root, &[], mistakes)
+}
+
+fn finish(mut root: tree::Node, overrides: &[Override], mut mistakes: Vec<Mistake>) -> (Option<Policy>, Vec<Mistake>) {
+    for setting in overrides {
+        tree::lay_over(&mut root, setting, &mut mistakes);
+    }
+    compile::compile(&root, mistakes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! Providers: what a `[[cdn]]` entry says, and what is known of each vendor.
+
+use crate::networks::{self, Networks};
+use crate::reader::{Mistakes, Table};
+use crate::secret::{self, Secret};
+use crate::source::Mistake;
+
+/// The vendor behind a provider. It decides which headers are read and which are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Fastly
+    Fastly,
+    /// Cloudflare
+    Cloudflare,
+    /// Amazon CloudFront
+    CloudFront,
+    /// Akamai
+    Akamai,
+    /// Bunny
+    Bunny,
+    /// Google Cloud CDN and Media CDN
+    Google,
+    /// Any other
+    Generic,
+}
+
+const KINDS: [(&str, Kind); 7] = [
+    ("fastly", Kind::Fastly),
+    ("cloudflare", Kind::Cloudflare),
+    ("cloudfront", Kind::CloudFront),
+    ("akamai", Kind::Akamai),
+    ("bunny", Kind::Bunny),
+    ("google", Kind::Google),
+    ("generic", Kind::Generic),
+];
+
+/// A header that carries a lifetime for one kind of cache alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Targeted {
+    /// `Surrogate-Control`: Fastly's strongest. Cloudflare ignores `Cache-Control` when it sees one, so it never may.
+    SurrogateControl,
+    /// `CDN-Cache-Control` (RFC 9213): Cloudflare's second. Fastly ignores it.
+    CdnCacheControl,
+    /// `Cloudflare-CDN-Cache-Control`: Cloudflare's strongest.
+    CloudflareCdnCacheControl,
+    /// `Edge-Control`: Akamai.
+    EdgeControl,
+}
+
+impl Targeted {
+    /// All of them, with the config's key for each.
+    pub const ALL: [(&'static str, Targeted); 4] = [
+        ("surrogate_control", Targeted::SurrogateControl),
+        ("cdn_cache_control", Targeted::CdnCacheControl),
+        ("cloudflare_cdn_cache_control", Targeted::CloudflareCdnCacheControl),
+        ("edge_control", Targeted::EdgeControl),
+    ];
+
+    /// The header's name.
+    pub const fn header(self) -> &'static str {
+        match self {
+            Targeted::SurrogateControl => "Surrogate-Control",
+            Targeted::CdnCacheControl => "CDN-Cache-Control",
+            Targeted::CloudflareCdnCacheControl => "Cloudflare-CDN-Cache-Control",
+            Targeted::EdgeControl => "Edge-Control",
+        }
+    }
+}
+
+impl Kind {
+    /// The targeted headers that this vendor honours; it is sent no other.
+    pub const fn honours(self) -> &'static [Targeted] {
+        match self {
+            Kind::Fastly => &[Targeted::SurrogateControl],
+            Kind::Cloudflare => &[Targeted::CloudflareCdnCacheControl, Targeted::CdnCacheControl],
+            Kind::Akamai => &[Targeted::EdgeControl],
+            Kind::Generic => &[Targeted::SurrogateControl, Targeted::CdnCacheControl],
+            Kind::CloudFront | Kind::Bunny | Kind::Google => &[],
+        }
+    }
+
+    /// The header in which the vendor names the user's address, if it has one of its own.
+    /// Google's and a generic provider's is found in `X-Forwarded-For`.
+    pub const fn client_address_header(self) -> Option<&'static str> {
+        match self {
+            Kind::Fastly => Some("Fastly-Client-IP"),
+            Kind::Cloudflare => Some("CF-Connecting-IP"),
+            Kind::CloudFront => Some("CloudFront-Viewer-Address"),
+            Kind::Akamai => Some("True-Client-IP"),
+            Kind::Bunny => Some("X-Real-IP"),
+            Kind::Google | Kind::Generic => None,
+        }
+    }
+
+    /// Headers that only this vendor's servers put on a pull. They can be forged, so they prove nothing;
+    /// but one that contradicts the tag means a wrong tag, a chain of CDNs, or a forger.
+    pub const fn own_headers(self) -> &'static [&'static str] {
+        match self {
+            Kind::Fastly => &["Fastly-FF"],
+            Kind::Cloudflare => &["CF-Ray"],
+            Kind::CloudFront => &["X-Amz-Cf-Id"],
+            Kind::Akamai => &["Akamai-Origin-Hop"],
+            Kind::Bunny => &["CDN-PullZoneId"],
+            Kind::Google | Kind::Generic => &[],
+        }
+    }
+
+    /// The name that the config has for it.
+    pub fn name(self) -> &'static str {
+        KINDS.iter().find(|(_, kind)| *kind == self).map_or("generic", |(name, _)| name)
+    }
+
+    /// Every kind.
+    pub fn all() -> impl Iterator<Item = Kind> {
+        KINDS.iter().map(|(_, kind)| *kind)
+    }
+}
+
+/// The header and values that prove a pull.
+#[derive(Clone, Debug)]
+pub struct SecretHeader {
+    /// The header's name.
+    pub header: String,
+    /// Any of these is good: while a secret is changed, the old and the new one are.
+    pub values: Vec<Secret>,
+}
+
+/// One CDN.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// What `X-CDN-Provider` says.
+    pub name: String,
+    /// The vendor.
+    pub kind: Kind,
+    /// A proof by header.
+    pub secret: Option<SecretHeader>,
+    /// A proof by address; empty where none is asked for.
+    pub networks: Networks,
+}
+
+/// Names that are labels already.
+const TAKEN: [&str; 3] = ["untagged", "unproven", "other"];
+/// More than anybody has, and a bound on the number of time series.
+const MOST: usize = 32;
+
+/// Reads every `[[cdn]]`.
+pub(crate) fn read(tables: Vec<Table<'_>>, tag_header: &str) -> Vec<Provider> {
+    let mut providers: Vec<Provider> = Vec::new();
+    for (index, table) in tables.into_iter().enumerate() {
+        if index == MOST {
+            table.mistake(Mistake::at(&table.place, format!("more than {MOST} providers"), "leave some out"));
+        }
+        if let Some(provider) = read_one(table, tag_header, &providers) {
+            providers.push(provider);
+        }
+    }
+    providers
+}
+
+fn read_one(table: Table<'_>, tag_header: &str, others: &[Provider]) -> Option<Provider> {
+    let name = table.string("name", "\"fastly\"");
+    if name.is_none() && !table.has("name") {
+        table.mistake(Mistake::at(&table.place, "a [[cdn]] needs a name", "write name = \"fastly\", as its pulls carry it"));
+    }
+    let kind = table.one_of("kind", &KINDS);
+    if kind.is_none() && !table.has("kind") {
+        table.mistake(Mistake::at(
+            &table.place,
+            "a [[cdn]] needs a kind",
+            "write kind = \"fastly\", cloudflare, cloudfront, akamai, bunny, google or generic",
+        ));
+    }
+    if let Some(name) = &name {
+        let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        if name.value.is_empty() || name.value.len() > 32 || !name.value.bytes().all(word) {
+            table.mistake(Mistake::at(
+                &name.place,
+                format!("\"{}\" cannot be a provider's name", name.value),
+                "write 1 to 32 of a-z, 0-9, - and _: it becomes a header's value and a metric's label",
+            ));
+        } else if TAKEN.contains(&name.value.as_str()) {
+            table.mistake(Mistake::at(
+                &name.place,
+                format!("\"{}\" is the label of pulls that no provider made", name.value),
+                "give the provider another name",
+            ));
+        } else if others.iter().any(|other| other.name == name.value) {
+            table.mistake(Mistake::at(
+                &name.place,
+                format!("there are two providers \"{}\"", name.value),
+                "give one of them another name, or merge their networks and secrets into one entry",
+            ));
+        }
+    }
+    let secret = table.table("secret").and_then(|secret| read_secret(secret, tag_header));
+    let networks = table.strings("networks", "[\"192.0.2.0/24\"]");
+    table.not_yet("client_certificate", "proof by client certificate");
+    let proof_wanted = table.has("secret") || table.has("networks") || table.has("client_certificate");
+    if !proof_wanted || networks.as_ref().is_some_and(|list| list.is_empty() && !table.has("secret")) {
+        table.mistake(Mistake::at(
+            &table.place,
+            "this provider has no proof: anybody could claim to be it",
+            "add secret = { header = \"X-CDN-Secret\", values = [\"env:NAME\"] } or networks = [..]",
+        ));
+    }
+    let networks = networks.map(|list| networks::read(&list, &mut table.mistakes().borrow_mut())).unwrap_or_default();
+    table.done();
+    Some(Provider { name: name?.value, kind: kind?, secret, networks })
+}
+
+fn read_secret(table: Table<'_>, tag_header: &str) -> Option<SecretHeader> {
+    let header = table.string("header", "\"X-CDN-Secret\"");
+    let values = table.strings("values", "[\"env:FASTLY_PULL_SECRET\"]");
+    if header.is_none() && !table.has("header") {
+        table.mistake(Mistake::at(&table.place, "the secret has no header", "add header = \"X-CDN-Secret\""));
+    }
+    if let Some(header) = &header {
+        check_secret_header(&header.value, tag_header, &header.place, table.mistakes());
+    }
+    match &values {
+        Some(values) if values.is_empty() || values.len() > 4 => table.mistake(Mistake::at(
+            &table.place_of("values"),
+            "the secret has no value, or more than four",
+            "write one value, or two while you change it",
+        )),
+        None if !table.has("values") => {
+            table.mistake(Mistake::at(&table.place, "the secret has no values", "add values = [\"env:NAME\"]"));
+        }
+        _ => {}
+    }
+    let mut secrets = Vec::new();
+    for value in values.unwrap_or_default() {
+        match secret::resolve(&value, "a provider's secret") {
+            Ok(secret) => {
+                if secret.expose().len() < 16 {
+                    table.mistake(Mistake::warning(
+                        &value.place,
+                        "this secret is shorter than 16 characters and may be guessed",
+                        "use the output of `openssl rand -hex 32`",
+                    ));
+                }
+                secrets.push(secret);
+            }
+            Err(mistake) => table.mistake(mistake),
+        }
+    }
+    table.done();
+    Some(SecretHeader { header: header?.value, values: secrets })
+}
+
+fn check_secret_header(name: &str, tag_header: &str, place: &crate::source::Place, mistakes: &Mistakes) {
+    const USED: [&str; 8] =
+        ["host", "connection", "content-length", "transfer-encoding", "via", "x-forwarded-for", "forwarded", "date"];
+    if !is_header_name(name) {
+        mistakes.borrow_mut().push(Mistake::at(
+            place,
+            format!("\"{name}\" cannot be a header's name"),
+            "write letters, digits and -, for example \"X-CDN-Secret\"",
+        ));
+    } else if USED.contains(&name.to_ascii_lowercase().as_str()) || name.eq_ignore_ascii_case(tag_header) {
+        mistakes.borrow_mut().push(Mistake::at(
+            place,
+            format!("the header {name} has another meaning already"),
+            "use a header of its own for the secret, for example \"X-CDN-Secret\"",
+        ));
+    }
+}
+
+/// Letters, digits, `-` and `_`: narrower than RFC 9110's token, and what every CDN's console takes.
+pub(crate) fn is_header_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}

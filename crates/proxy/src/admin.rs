@@ -1,0 +1,169 @@
+//! The admin endpoint: figures, health, status, and the one thing that changes something.
+
+use crate::server::Control;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::{Encoder, TextEncoder};
+use serde_json::json;
+use std::convert::Infallible;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+
+type Answer = Response<Full<Bytes>>;
+
+/// Connections at one time; more wait to be accepted.
+const MOST_CONNECTIONS: usize = 64;
+
+/// Serves for as long as the proxy runs.
+pub(crate) async fn serve(control: Arc<Control>, listener: TcpListener) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let control = control.clone();
+        tokio::task::spawn_local(async move {
+            let _place = place;
+            let service = service_fn(|request| {
+                let answer = answer(&control, &request);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+fn answer(control: &Control, request: &Request<Incoming>) -> Answer {
+    let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+    match (request.uri().path(), reads, request.method() == Method::POST) {
+        ("/metrics", true, _) => metrics(control),
+        ("/livez", true, _) => text(StatusCode::OK, "alive\n"),
+        ("/readyz", true, _) if control.ready.load(Relaxed) => text(StatusCode::OK, "ready\n"),
+        ("/readyz", true, _) => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        ("/status", true, _) => status(control),
+        ("/reload", _, true) => reload(control, request),
+        ("/metrics" | "/livez" | "/readyz" | "/status", ..) => not_allowed("GET, HEAD"),
+        ("/reload", ..) => not_allowed("POST"),
+        _ => text(StatusCode::NOT_FOUND, "there are /metrics, /livez, /readyz, /status and POST /reload\n"),
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
+}
+
+fn not_allowed(allow: &'static str) -> Answer {
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, format!("this path takes {allow}\n"));
+    answer.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static(allow));
+    answer
+}
+
+fn metrics(control: &Control) -> Answer {
+    let mut out = Vec::new();
+    match TextEncoder::new().encode(&control.gather(), &mut out) {
+        Ok(()) => {
+            let mut answer = text(StatusCode::OK, out);
+            let form = hyper::header::HeaderValue::from_static(prometheus::TEXT_FORMAT);
+            answer.headers_mut().insert(CONTENT_TYPE, form);
+            answer
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the figures: {error}\n")),
+    }
+}
+
+fn status(control: &Control) -> Answer {
+    let live = control.shared.live.load();
+    let totals = totals(control);
+    let servers: Vec<_> =
+        live.servers.iter().map(|server| json!({ "server": server.name, "pulls_in_hand": server.load() })).collect();
+    let status = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": control.started.elapsed().as_secs(),
+        "draining": control.shared.draining.load(Relaxed),
+        "policy": {
+            "hash": live.policy.hash,
+            "age_seconds": live.since.elapsed().map_or(0, |age| age.as_secs()),
+            "reload_failed": control.shared.figures.reload_failed.get() == 1,
+        },
+        "downstream_connections": control.shared.downstream(),
+        "pulls_in_flight": control.shared.in_flight.load(Relaxed),
+        "upstream": { "servers": servers, "connections": control.shared.cap.counts().into_iter().collect::<std::collections::BTreeMap<_, _>>() },
+        "providers": totals,
+    });
+    let mut answer = text(StatusCode::OK, format!("{status:#}\n"));
+    answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// Pulls, bytes and 5xx of every `cdn` label.
+fn totals(control: &Control) -> serde_json::Value {
+    let mut totals = std::collections::BTreeMap::<String, [u64; 3]>::new();
+    for label in &control.shared.live.load().meters.labels {
+        totals.entry(label.clone()).or_default();
+    }
+    for family in control.gather() {
+        let column = match family.name() {
+            "headwater_pulls_total" => 0,
+            "headwater_pull_bytes_total" => 1,
+            _ => continue,
+        };
+        for metric in family.get_metric() {
+            let label = |name: &str| {
+                metric.get_label().iter().find(|label| label.name() == name).map_or("", |label| label.value())
+            };
+            let value = metric.get_counter().get_value() as u64;
+            let row = totals.entry(label("cdn").to_string()).or_default();
+            row[column] += value;
+            if column == 0 && label("code") == "5xx" {
+                row[2] += value;
+            }
+        }
+    }
+    let rows = totals.into_iter().map(|(cdn, [pulls, bytes, errors])| {
+        (cdn, json!({ "pulls": pulls, "bytes": bytes, "answers_5xx": errors }))
+    });
+    serde_json::Value::Object(rows.collect())
+}
+
+fn reload(control: &Control, request: &Request<Incoming>) -> Answer {
+    let live = control.shared.live.load();
+    if let Some(token) = &live.policy.listen.admin_token {
+        let sent = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
+        let sent = sent.strip_prefix(b"Bearer ").unwrap_or_default();
+        if !bool::from(token.expose().ct_eq(sent)) {
+            let mut answer = text(StatusCode::UNAUTHORIZED, "send Authorization: Bearer TOKEN\n");
+            let ask = hyper::header::HeaderValue::from_static("Bearer");
+            answer.headers_mut().insert(hyper::header::WWW_AUTHENTICATE, ask);
+            return answer;
+        }
+    }
+    // A page in a browser on this machine may post here without a token; it cannot hide that it is one.
+    if request.headers().contains_key("origin") || request.headers().contains_key("sec-fetch-site") {
+        return text(StatusCode::FORBIDDEN, "this is not for browsers\n");
+    }
+    let say = |mistakes: &[headwater_config::Mistake]| {
+        mistakes.iter().map(|mistake| format!("{mistake}\n\n")).collect::<String>()
+    };
+    match control.reload() {
+        Ok(warnings) => text(StatusCode::OK, format!("{}reloaded\n", say(&warnings))),
+        Err(mistakes) => {
+            text(StatusCode::UNPROCESSABLE_ENTITY, format!("{}the old policy stays in force\n", say(&mistakes)))
+        }
+    }
+}

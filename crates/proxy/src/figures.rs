@@ -1,0 +1,174 @@
+//! Figures: every counter, with labels from closed sets alone. What a pull counts is looked up once per policy, not per pull.
+
+use crate::upstream::Cap;
+use headwater_config::Policy;
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// Seconds. From what a cache in the origin's memory takes to what a user gives up at.
+const SECONDS: [f64; 16] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Beacon sources that get a label when none are configured.
+const MOST_SOURCES: usize = 64;
+
+/// All figures of a process. Names and labels are a contract: see `docs/metrics.md`.
+pub(crate) struct Figures {
+    pub registry: Registry,
+    pulls: IntCounterVec,
+    bytes: IntCounterVec,
+    duration: HistogramVec,
+    first_byte: HistogramVec,
+    pub upstream_errors: IntCounterVec,
+    upstream_connections: IntGaugeVec,
+    gzip_bytes: IntCounterVec,
+    pub whoopsie: IntCounterVec,
+    pub beacons: IntCounterVec,
+    pub countries: IntCounterVec,
+    pub reports: IntCounterVec,
+    pub mismatch: IntCounterVec,
+    pub reload_failed: IntGauge,
+    pub lines_dropped: IntCounter,
+    pub pushes_dropped: IntCounterVec,
+    pub downstream_connections: IntGauge,
+    pub in_flight: IntGauge,
+    sources: Mutex<HashSet<String>>,
+}
+
+impl Figures {
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+        };
+        let seconds = |name: &str, help: &str| {
+            register(&registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), &["cdn"])?)
+        };
+        let gauge = |name: &str, help: &str| register(&registry, IntGauge::new(name, help)?);
+        Ok(Self {
+            pulls: counters("headwater_pulls_total", "Requests that reached Headwater.", &["cdn", "rule", "code"])?,
+            bytes: counters("headwater_pull_bytes_total", "Bytes of bodies sent downstream.", &["cdn", "rule"])?,
+            duration: seconds("headwater_pull_duration_seconds", "From a head's first byte to the answer's last.")?,
+            first_byte: seconds("headwater_upstream_first_byte_seconds", "From a pull's start to the origin's head.")?,
+            upstream_errors: counters("headwater_upstream_errors_total", "Exchanges with the origin that failed.", &["reason"])?,
+            upstream_connections: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("headwater_upstream_connections", "Connections to the origin, and pulls that wait for one."),
+                    &["state"],
+                )?,
+            )?,
+            gzip_bytes: counters("headwater_gzip_bytes_total", "Bytes before and after compression.", &["direction"])?,
+            whoopsie: counters("headwater_whoopsie_total", "Error pages sent.", &["cdn", "reason", "language"])?,
+            beacons: counters("headwater_beacons_total", "Failure beacons.", &["source", "cdn"])?,
+            countries: counters("headwater_beacon_countries_total", "Failure beacons by the user's country.", &["country"])?,
+            reports: counters("headwater_reports_total", "Reports that browsers sent.", &["type", "phase", "cdn"])?,
+            mismatch: counters(
+                "headwater_identity_mismatch_total",
+                "Tags that were not proven, or that the pull's other headers contradict.",
+                &["claimed"],
+            )?,
+            reload_failed: gauge("headwater_policy_reload_failed", "1 while the file on disk is not the policy in force.")?,
+            lines_dropped: register(
+                &registry,
+                IntCounter::new("headwater_log_lines_dropped_total", "Lines of the access log that could not be written.")?,
+            )?,
+            pushes_dropped: counters("headwater_pushes_dropped_total", "Figures dropped as their sink was away too long.", &["sink"])?,
+            downstream_connections: gauge("headwater_downstream_connections", "Open connections from downstream.")?,
+            in_flight: gauge("headwater_pulls_in_flight", "Pulls being answered.")?,
+            sources: Mutex::default(),
+            registry,
+        })
+    }
+
+    /// Takes over what is counted elsewhere. Called before figures are read.
+    pub fn refresh(&self, cap: &Cap, downstream: usize, in_flight: usize) {
+        for (state, count) in cap.counts() {
+            // An idle connection is no longer counted as open: the three add up.
+            self.upstream_connections.with_label_values(&[state]).set(count as i64);
+        }
+        self.downstream_connections.set(downstream as i64);
+        self.in_flight.set(in_flight as i64);
+    }
+
+    /// The counters of compression.
+    pub fn gzip_meter(&self) -> crate::compress::Meter {
+        crate::compress::Meter {
+            bytes_in: self.gzip_bytes.with_label_values(&["in"]),
+            bytes_out: self.gzip_bytes.with_label_values(&["out"]),
+        }
+    }
+
+    /// The label for a beacon's source: a configured one, or one of the first that came, or `other`.
+    pub fn source_label(&self, source: &str, configured: &[String]) -> String {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        let known = if !configured.is_empty() {
+            configured.iter().any(|name| name == source)
+        } else if source.is_empty() || source.len() > 64 || !source.bytes().all(plain) {
+            false
+        } else {
+            // A poisoned lock means that a label was being added: the set itself is whole.
+            let mut seen = self.sources.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            seen.contains(source) || (seen.len() < MOST_SOURCES && seen.insert(source.to_string()))
+        };
+        if known { source.to_string() } else { "other".into() }
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+/// The counters of one policy, by index. Each is made when it is first needed, so that no series stands for what never
+/// happened.
+pub(crate) struct Meters {
+    figures: Arc<Figures>,
+    /// Names of the `cdn` label, by [`crate::identify::Asker::label`].
+    pub labels: Vec<String>,
+    rules: Vec<String>,
+    pulls: Vec<OnceLock<IntCounter>>,
+    bytes: Vec<OnceLock<IntCounter>>,
+    duration: Vec<OnceLock<Histogram>>,
+    first_byte: Vec<OnceLock<Histogram>>,
+    pub gzip: crate::compress::Meter,
+}
+
+const CODES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl Meters {
+    pub fn new(figures: Arc<Figures>, policy: &Policy) -> Self {
+        let mut labels: Vec<String> = policy.providers.iter().map(|provider| provider.name.clone()).collect();
+        labels.extend(["untagged", "unproven", "other"].map(String::from));
+        let rules: Vec<String> = policy.rules.all().iter().map(|rule| rule.name.clone()).collect();
+        let pairs = labels.len() * rules.len();
+        Self {
+            pulls: (0..pairs * CODES.len()).map(|_| OnceLock::new()).collect(),
+            bytes: (0..pairs).map(|_| OnceLock::new()).collect(),
+            duration: (0..labels.len()).map(|_| OnceLock::new()).collect(),
+            first_byte: (0..labels.len()).map(|_| OnceLock::new()).collect(),
+            gzip: figures.gzip_meter(),
+            figures,
+            labels,
+            rules,
+        }
+    }
+
+    /// Counts a pull that has ended.
+    pub fn count(&self, label: usize, rule: usize, status: u16, bytes: u64, seconds: f64, first_byte: Option<f64>) {
+        let pair = label * self.rules.len() + rule;
+        let (cdn, rule) = (self.labels[label].as_str(), self.rules[rule].as_str());
+        let class = usize::from((status / 100).clamp(1, 5)) - 1;
+        let figures = &self.figures;
+        self.pulls[pair * CODES.len() + class]
+            .get_or_init(|| figures.pulls.with_label_values(&[cdn, rule, CODES[class]]))
+            .inc();
+        self.bytes[pair].get_or_init(|| figures.bytes.with_label_values(&[cdn, rule])).inc_by(bytes);
+        self.duration[label].get_or_init(|| figures.duration.with_label_values(&[cdn])).observe(seconds);
+        if let Some(first_byte) = first_byte {
+            self.first_byte[label].get_or_init(|| figures.first_byte.with_label_values(&[cdn])).observe(first_byte);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Forwarding: the request as the app sees it, the exchange with its one retry, and the answer without its hop-by-hop fields.
+
+use crate::downstream::Downstream;
+use crate::failure::Failure;
+use crate::fields::Fields;
+use crate::http1::head::{Framing, Refusal, ResponseHead};
+use crate::live::{Guarded, Live};
+use crate::pull::Pull;
+use crate::response::{Body, Response};
+use crate::upstream::{Exchange, OriginBody};
+use std::io::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long we wait for the origin's 100 before we give the client ours: an origin that knows none would wait for the body.
+const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Sends a pull to the origin and waits for the answer's head.
+pub(crate) async fn forward(pull: &mut Pull<'_>, down: &mut Downstream) -> Result<Response, Failure> {
+    let framing = pull.request.framing;
+    let expects = expectation(&pull.request.fields, pull.request.minor)?;
+    let upgrade = upgrade(pull);
+    let may_repeat = framing == Framing::Empty && pull.request.is_idempotent();
+    let mut fresh = false;
+    loop {
+        let live = pull.live.clone();
+        let origin = &live.policy.origin;
+        let connection = pull.worker.pool.acquire(&pull.live.servers, origin, fresh).await?;
+        let reused = connection.reused;
+        let mut exchange = Exchange::new(connection);
+        pull.asked(exchange.server());
+        let head = request_head(pull, exchange.server(), upgrade.as_deref(), expects);
+        let sent = exchange.send_head(&head, pull.live.policy.limits.body_idle_timeout).await;
+        let answer = match sent {
+            Ok(()) => answer(pull, down, &mut exchange, framing, expects).await,
+            // An origin that refuses to read may have said why.
+            Err(_) => exchange.head(origin.response_timeout, None).await,
+        };
+        match answer {
+            Ok(head) => return finish(pull, exchange, head, upgrade.is_some()),
+            // The origin closed the resting connection just as the request was sent: nothing of it was read.
+            Err(Failure::ClosedBeforeHead) if reused && may_repeat && !fresh => fresh = true,
+            Err(failure) => {
+                down.incoming = down.incoming.take().or_else(|| exchange.take_incoming());
+                return Err(failure);
+            }
+        }
+    }
+}
+
+/// Moves the body up and waits for the final head; passes every 1xx on.
+async fn answer(
+    pull: &Pull<'_>,
+    down: &mut Downstream,
+    exchange: &mut Exchange,
+    framing: Framing,
+    expects: bool,
+) -> Result<ResponseHead, Failure> {
+    let policy = &pull.live.policy;
+    let patience = policy.origin.response_timeout;
+    let start = |exchange: &mut Exchange, down: &mut Downstream| {
+        if let Some(incoming) = down.incoming.take() {
+            exchange.start_upload(incoming, framing, policy.limits.body_idle_timeout);
+        }
+    };
+    let mut held_back = expects && framing != Framing::Empty;
+    if framing != Framing::Empty && !held_back {
+        start(exchange, down);
+    }
+    let give_up = Instant::now() + CONTINUE_PATIENCE;
+    loop {
+        let head = if held_back {
+            tokio::select! {
+                head = exchange.head(patience, down.incoming.as_mut()) => head?,
+                () = sleep(give_up.saturating_duration_since(Instant::now())) => {
+                    down.send_interim(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+                    held_back = false;
+                    start(exchange, down);
+                    continue;
+                }
+            }
+        } else {
+            exchange.head(patience, down.incoming.as_mut()).await?
+        };
+        match head.status {
+            101 => return Ok(head),
+            // The client has had its 100 already, or never asked for one.
+            100 if !held_back => {}
+            100 => {
+                down.send_interim(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+                held_back = false;
+                start(exchange, down);
+            }
+            // HTTP/1.0 knows no interim answer.
+            102..200 if pull.request.minor > 0 => down.send_interim(&interim(head)).await?,
+            102..200 => {}
+            _ => return Ok(head),
+        }
+    }
+}
+
+fn interim(mut head: ResponseHead) -> Vec<u8> {
+    strip_response(&mut head.fields, pull_keeps_nothing);
+    let mut out = format!("HTTP/1.1 {} ", head.status).into_bytes();
+    out.extend_from_slice(head.reason());
+    out.extend_from_slice(b"\r\n");
+    head.fields.write_to(&mut out);
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+fn pull_keeps_nothing(_: &[u8]) -> bool {
+    false
+}
+
+fn expectation(fields: &Fields, minor: u8) -> Result<bool, Failure> {
+    match fields.get("Expect") {
+        None => Ok(false),
+        Some(expected) if expected.eq_ignore_ascii_case(b"100-continue") => Ok(minor > 0),
+        Some(_) => Err(Failure::Refused(Refusal::Expectation)),
+    }
+}
+
+/// The protocols to switch to, if the client asks for it. `h2c` would carry requests past us that nobody here has read.
+fn upgrade(pull: &Pull<'_>) -> Option<Vec<u8>> {
+    let fields = &pull.request.fields;
+    if pull.request.minor == 0 || pull.request.framing != Framing::Empty || !fields.has_member("Connection", "upgrade") {
+        return None;
+    }
+    let wanted: Vec<&[u8]> = fields
+        .members("Upgrade")
+        .filter(|protocol| !protocol.to_ascii_lowercase().starts_with(b"h2"))
+        .collect();
+    (!wanted.is_empty()).then(|| wanted.join(&b", "[..]))
+}
+
+/// The head as the app sees it. What any `Connection` line names is dropped before ours are set.
+fn request_head(pull: &Pull<'_>, server: &str, upgrade: Option<&[u8]>, expects: bool) -> Vec<u8> {
+    let (request, live) = (pull.request, &*pull.live);
+    let fields = &request.fields;
+    let asked_host = fields.get("Host");
+    let kept_host = asked_host.filter(|_| live.policy.origin.preserve_host);
+    let mut out = Vec::with_capacity(1024);
+    out.extend_from_slice(request.method().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(request.target());
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    out.extend_from_slice(kept_host.unwrap_or_else(|| host_of(live, server).as_bytes()));
+    out.extend_from_slice(b"\r\n");
+    let proven = pull.asker.proven(&live.policy);
+    let nominated: Vec<&[u8]> = fields.members("Connection").collect();
+    for (name, value) in fields.iter() {
+        let keep = match live.guard.of(name) {
+            Guarded::No => true,
+            Guarded::Always => false,
+            Guarded::UnlessProven => proven.is_some(),
+            Guarded::ClientAddressOf(kind) => proven.is_some_and(|provider| provider.kind == kind),
+            Guarded::Expect => expects,
+        };
+        if keep && !nominated.iter().any(|nominated| nominated.eq_ignore_ascii_case(name)) {
+            write_line(&mut out, name, value);
+        }
+    }
+    write_forwarding(&mut out, pull, proven.is_some(), asked_host);
+    if let Some(provider) = proven {
+        write_line(&mut out, live.policy.identify.header.as_bytes(), provider.name.as_bytes());
+    }
+    write_line(&mut out, b"X-Request-Id", pull.id.as_bytes());
+    write_line(&mut out, b"Via", if request.minor == 0 { b"1.0 headwater" } else { b"1.1 headwater" });
+    match request.framing {
+        Framing::Length(length) => {
+            let _ = write!(out, "Content-Length: {length}\r\n");
+        }
+        Framing::Chunked => write_line(&mut out, b"Transfer-Encoding", b"chunked"),
+        // Some apps wait for a body that a POST does not say it lacks.
+        _ if fields.has("Content-Length") => write_line(&mut out, b"Content-Length", b"0"),
+        _ => {}
+    }
+    if let Some(protocols) = upgrade {
+        write_line(&mut out, b"Connection", b"Upgrade");
+        write_line(&mut out, b"Upgrade", protocols);
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+fn host_of<'l>(live: &'l Live, server: &str) -> &'l str {
+    live.servers.iter().find(|known| known.name == server).map_or("localhost", |known| known.host())
+}
+
+fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Address, scheme and host as they were asked for: a proven provider's word is kept and added to, anybody else's replaced.
+fn write_forwarding(out: &mut Vec<u8>, pull: &Pull<'_>, proven: bool, host: Option<&[u8]>) {
+    let fields = &pull.request.fields;
+    let said = |name: &'static str| fields.all(name).filter(move |value| proven && !value.is_empty());
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    let mut before = false;
+    for value in said("X-Forwarded-For") {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+        before = true;
+    }
+    if !before && pull.client != pull.peer.ip() {
+        let _ = write!(out, "{}, ", pull.client);
+    }
+    let _ = write!(out, "{}\r\nX-Real-IP: {}\r\n", pull.peer.ip(), pull.client);
+
+    let scheme = said("X-Forwarded-Proto").next().filter(|scheme| [&b"http"[..], b"https"].contains(scheme)).unwrap_or(b"http");
+    write_line(out, b"X-Forwarded-Proto", scheme);
+    let host = said("X-Forwarded-Host").next().or(host);
+    if let Some(host) = host {
+        write_line(out, b"X-Forwarded-Host", host);
+    }
+    out.extend_from_slice(b"Forwarded: ");
+    for value in said("Forwarded") {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    // RFC 7239, section 6: IPv6 stands in brackets, and brackets and colons stand in quotes.
+    let _ = match pull.peer.ip() {
+        IpAddr::V4(address) => write!(out, "for={address}"),
+        IpAddr::V6(address) => write!(out, "for=\"[{address}]\""),
+    };
+    if let Some(host) = host.filter(|host| !host.iter().any(|b| b"\"\\".contains(b))) {
+        out.extend_from_slice(b";host=\"");
+        out.extend_from_slice(host);
+        out.push(b'"');
+    }
+    out.extend_from_slice(b";proto=");
+    out.extend_from_slice(scheme);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Takes hop-by-hop fields out of an answer, and all that any of its `Connection` lines names.
+fn strip_response(fields: &mut Fields, also: impl Fn(&[u8]) -> bool) {
+    let nominated: Vec<Vec<u8>> = fields
+        .members("Connection")
+        .filter(|member| !member.eq_ignore_ascii_case(b"close") && !member.eq_ignore_ascii_case(b"keep-alive"))
+        .map(<[u8]>::to_vec)
+        .collect();
+    const HOP_BY_HOP: [&str; 8] = [
+        "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Content-Length", "Upgrade", "TE",
+        "Proxy-Authenticate",
+    ];
+    fields.retain(|name, _| {
+        !HOP_BY_HOP.iter().any(|hop| hop.len() == name.len() && name.eq_ignore_ascii_case(hop.as_bytes()))
+            && !nominated.iter().any(|nominated| name.eq_ignore_ascii_case(nominated))
+            && !also(name)
+    });
+}
+
+/// Turns the final head into an answer.
+fn finish(pull: &mut Pull<'_>, mut exchange: Exchange, head: ResponseHead, asked_upgrade: bool) -> Result<Response, Failure> {
+    let method = pull.request.method();
+    let policy = &pull.live.policy;
+    let length = head.length().ok_or(Failure::BadHead)?;
+    let framing = head.framing(method).ok_or(Failure::BadHead)?;
+    exchange.learn(&head, policy.origin.idle_timeout);
+    let protocol = head.fields.get("Upgrade").map(<[u8]>::to_vec);
+    let reason = head.reason().to_vec();
+    let ResponseHead { mut fields, status, .. } = head;
+    strip_response(&mut fields, |name| {
+        policy.identify.header.len() == name.len() && name.eq_ignore_ascii_case(policy.identify.header.as_bytes())
+    });
+    if status == 101 {
+        let Some(protocol) = protocol.filter(|_| asked_upgrade) else { return Err(Failure::BadHead) };
+        fields.push("Connection", b"Upgrade");
+        fields.push("Upgrade", &protocol);
+        return Ok(Response { status, reason, fields, length: None, body: Body::Tunnel(Box::new(exchange)) });
+    }
+    let length = if status == 204 { None } else { length };
+    let body = Body::Origin(Box::new(OriginBody::new(exchange, framing, &policy.limits)));
+    Ok(Response { status, reason, fields, length, body })
+}

@@ -1,0 +1,150 @@
+//! Who asks: the tag's claim, its proof, and the user's address.
+
+use crate::fields::Fields;
+use headwater_config::{Kind, Policy, Provider};
+use std::net::{IpAddr, SocketAddr};
+use subtle::ConstantTimeEq;
+
+/// Who a pull is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// The provider of that index, proven.
+    Proven(usize),
+    /// It names that provider and cannot prove it.
+    Unproven(usize),
+    /// It names a provider that is not configured.
+    Other,
+    /// It names none.
+    Untagged,
+}
+
+impl Asker {
+    /// Judges the tag.
+    pub fn of(fields: &Fields, peer: IpAddr, policy: &Policy) -> Self {
+        let mut tags = fields.all(&policy.identify.header);
+        let Some(tag) = tags.next() else { return Asker::Untagged };
+        let named = policy.providers.iter().position(|provider| tag.eq_ignore_ascii_case(provider.name.as_bytes()));
+        let Some(named) = named else { return Asker::Other };
+        // A CDN that adds the tag behind one that a client sent leaves two: then neither is its word.
+        let alone = tags.all(|other| other.eq_ignore_ascii_case(tag));
+        if alone && is_proven(&policy.providers[named], fields, peer) {
+            Asker::Proven(named)
+        } else {
+            Asker::Unproven(named)
+        }
+    }
+
+    /// The index of its label: the providers, then `untagged`, `unproven`, `other`.
+    pub fn label(self, providers: usize) -> usize {
+        match self {
+            Asker::Proven(index) => index,
+            Asker::Untagged => providers,
+            Asker::Unproven(_) => providers + 1,
+            Asker::Other => providers + 2,
+        }
+    }
+
+    /// The provider, if proven.
+    pub fn proven(self, policy: &Policy) -> Option<&Provider> {
+        match self {
+            Asker::Proven(index) => Some(&policy.providers[index]),
+            _ => None,
+        }
+    }
+
+    /// The provider whose name was used without proof, or against what the pull's other headers say.
+    pub fn mismatch(self, fields: &Fields, policy: &Policy) -> Option<usize> {
+        match self {
+            Asker::Unproven(claimed) => Some(claimed),
+            Asker::Proven(claimed) => {
+                let kind = policy.providers[claimed].kind;
+                let contradicts = |other: Kind| other != kind && other.own_headers().iter().any(|name| fields.has(name));
+                // A generic provider may be any vendor under another name.
+                (kind != Kind::Generic && Kind::all().any(contradicts)).then_some(claimed)
+            }
+            Asker::Other | Asker::Untagged => None,
+        }
+    }
+}
+
+/// Every proof that is configured must hold: a vendor's networks carry the pulls of all its customers.
+fn is_proven(provider: &Provider, fields: &Fields, peer: IpAddr) -> bool {
+    let by_address = provider.networks.is_empty() || provider.networks.contains(peer);
+    let by_secret = provider.secret.as_ref().is_none_or(|secret| {
+        let mut sent = fields.all(&secret.header);
+        match (sent.next(), sent.next()) {
+            (Some(sent), None) => {
+                // Every value is compared, so that the time does not tell which one was near.
+                secret.values.iter().fold(false, |good, value| good | bool::from(value.expose().ct_eq(sent)))
+            }
+            _ => false,
+        }
+    });
+    by_address && by_secret
+}
+
+/// The user's address: from the vendor's own header of a proven provider, else from its `X-Forwarded-For` read from the
+/// right, else the peer's.
+pub(crate) fn client_address(fields: &Fields, peer: IpAddr, provider: Option<&Provider>) -> IpAddr {
+    let Some(provider) = provider else { return peer };
+    let named = provider.kind.client_address_header().and_then(|header| fields.get(header)).and_then(address);
+    named.or_else(|| forwarded_for(fields, provider)).unwrap_or(peer)
+}
+
+/// The rightmost address that is not the provider's own. What stands further left was written by whoever asked.
+fn forwarded_for(fields: &Fields, provider: &Provider) -> Option<IpAddr> {
+    let members: Vec<&[u8]> = fields.members("X-Forwarded-For").collect();
+    let mut from_the_right = members.into_iter().rev();
+    // Google's load balancer puts the client's address, then its own.
+    if provider.kind == Kind::Google {
+        from_the_right.next();
+    }
+    for member in from_the_right {
+        let address = address(member)?;
+        if !provider.networks.contains(address) {
+            return Some(address);
+        }
+    }
+    None
+}
+
+/// An address, with or without a port, IPv6 with or without brackets.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_canonical());
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(address.ip().to_canonical());
+    }
+    if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        return inner.parse().ok();
+    }
+    // CloudFront writes IPv6 and port without brackets: 2001:db8::1:443.
+    let (address, port) = text.rsplit_once(':')?;
+    port.parse::<u16>().ok()?;
+    address.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_with_port_and_brackets_and_without() {
+        for (text, expected) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1:4711", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("2001:db8:0:0:0:0:0:1:443", "2001:db8::1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+        ] {
+            assert_eq!(address(text.as_bytes()), Some(expected.parse().unwrap()), "{text}");
+        }
+        for wrong in ["", "unknown", "_hidden", "192.0.2.1:x", "\u{ff}"] {
+            assert_eq!(address(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Headwater's data plane: the life of a pull, from a CDN's connection to the app and back.
+//!
+//! Read it in the order in which data flows: `server` listens and starts `worker`s; a worker's connection is a
+//! `downstream`, whose heads `http1` reads from the `wire`; `pull` is the list of layers that each of them passes:
+//! `identify`, `whoopsie`, `beacon`, `cache_control`, `compress`, and `forward`, which asks the `upstream`.
+//! `figures` and the `access_log` hear of it at the end. `admin` and `push` give figures out.
+//!
+//! Nothing here knows a vendor's API or a control plane: the proxy runs on when both are gone.
+
+mod access_log;
+mod admin;
+mod beacon;
+mod cache_control;
+mod compress;
+mod downstream;
+mod failure;
+mod fields;
+mod figures;
+mod forward;
+mod http1;
+mod identify;
+mod live;
+mod negotiate;
+mod pull;
+mod push;
+mod response;
+mod server;
+mod upstream;
+mod whoopsie;
+mod wire;
+mod worker;
+
+pub use server::{Loader, Server, StartError};

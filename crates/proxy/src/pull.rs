@@ -1,0 +1,304 @@
+//! The life of a pull: every layer in its place, outermost first.
+//!
+//! A layer here is a function over the pull and its answer, and the stack is the body of [`answer`] and [`serve`]. A stack
+//! of generic services would say the same in more types, and cost a future each.
+
+use crate::access_log::Line;
+use crate::beacon;
+use crate::cache_control;
+use crate::compress;
+use crate::downstream::{Downstream, End, Sent};
+use crate::failure::Failure;
+use crate::forward;
+use crate::http1::head::{Framing, Refusal, RequestHead};
+use crate::identify::{Asker, client_address};
+use crate::live::Live;
+use crate::response::Response;
+use crate::upstream::OriginBody;
+use crate::whoopsie;
+use crate::worker::Worker;
+use futures_util::FutureExt;
+use headwater_config::{AccessLog, LogFormat, Verdict};
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A pull, from the end of its head to the end of its answer.
+pub(crate) struct Pull<'a> {
+    pub worker: &'a Rc<Worker>,
+    /// The policy it began with, and ends with.
+    pub live: Rc<Arc<Live>>,
+    pub request: &'a RequestHead,
+    /// The index of its rule.
+    pub rule: usize,
+    pub asker: Asker,
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// The user, as far as a proven provider tells.
+    pub client: IpAddr,
+    pub id: Id,
+    begun: Instant,
+    first_byte: Option<Duration>,
+    upstream: Option<String>,
+}
+
+impl Pull<'_> {
+    /// Its `cdn` label.
+    pub fn label(&self) -> &str {
+        &self.live.meters.labels[self.asker.label(self.live.policy.providers.len())]
+    }
+
+    /// The origin was asked.
+    pub fn asked(&mut self, server: &str) {
+        if self.upstream.as_deref() != Some(server) {
+            self.upstream = Some(server.to_string());
+        }
+    }
+}
+
+/// A request's id: 32 hex digits of our own, or a proven provider's.
+pub(crate) enum Id {
+    Fresh([u8; 32]),
+    Kept(String),
+}
+
+impl Id {
+    fn fresh() -> Self {
+        let mut digits = [0; 32];
+        for half in digits.chunks_exact_mut(16) {
+            let mut bits = fastrand::u64(..);
+            for digit in half {
+                *digit = b"0123456789abcdef"[(bits & 15) as usize];
+                bits >>= 4;
+            }
+        }
+        Id::Fresh(digits)
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Id::Fresh(digits) => std::str::from_utf8(digits).unwrap_or(""),
+            Id::Kept(text) => text,
+        }
+    }
+
+    /// As bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.as_str().as_bytes()
+    }
+}
+
+/// Serves one pull; says whether the connection may be used again.
+pub(crate) async fn serve(
+    worker: &Rc<Worker>,
+    down: &mut Downstream,
+    peer: SocketAddr,
+    port: u16,
+    request: &RequestHead,
+    begun: Instant,
+) -> bool {
+    // 1. Stamp: the policy is taken once, so a reload never splits a pull; the rule is matched once, before anything asks for it.
+    let live = worker.live();
+    let policy = &live.policy;
+    let rule = policy.rules.matching(&decoded(request.path()));
+
+    // 2. Identify: before any layer that trusts the answer. What a stranger claims is dropped when the request is forwarded.
+    let asker = Asker::of(&request.fields, peer.ip(), policy);
+    if let Some(claimed) = asker.mismatch(&request.fields, policy) {
+        worker.shared.figures.mismatch.with_label_values(&[policy.providers[claimed].name.as_str()]).inc();
+    }
+    let provider = asker.proven(policy);
+    let client = client_address(&request.fields, peer.ip(), provider);
+
+    // 3. Request id: a foreign one is kept only from a proven provider, as it will stand in logs.
+    let kept = request.fields.get("X-Request-Id").filter(|_| provider.is_some()).and_then(plain_id);
+    let id = kept.map_or_else(Id::fresh, Id::Kept);
+
+    let mut pull =
+        Pull { worker, live: live.clone(), request, rule, asker, peer, client, id, begun, first_byte: None, upstream: None };
+    let (response, rest) = answer(&mut pull, down).await;
+    let status = response.status;
+    let sent = if status == GONE {
+        Sent { bytes: 0, end: End::Downstream, upstream_error: None, keep: false }
+    } else {
+        let keep = wants_keep(request) && !is_refusal(status, request) && !worker.shared.draining.load(Relaxed);
+        down.send(response, Some(request), keep, &worker.clock, &policy.limits, &worker.pool).await
+    };
+    if let Some(rest) = rest {
+        drain(worker, down, rest).await;
+    }
+
+    // 4 and 5. Access log and offload: at the end of the body, with the bytes that were sent and who broke it off.
+    record(&pull, status, &sent, port);
+    sent.keep
+}
+
+/// A client that has gone is answered by nobody; the status stands in the log.
+const GONE: u16 = 499;
+
+/// Layers 6 to 12.
+async fn answer(pull: &mut Pull<'_>, down: &mut Downstream) -> (Response, Option<OriginBody>) {
+    // 7. Catch-panic lies within 6, which renders its 500.
+    let result = AssertUnwindSafe(answer_or_fail(pull, down)).catch_unwind().await.unwrap_or_else(|_| Err(Failure::Panic));
+    if let Err(Failure::DownstreamGone) = result {
+        return (Response::empty(GONE), None);
+    }
+    // 6. Whoopsie: outside all that can fail, inside the log and the counters, which see the status that was sent.
+    whoopsie::rescue(pull, result)
+}
+
+async fn answer_or_fail(pull: &mut Pull<'_>, down: &mut Downstream) -> Result<Response, Failure> {
+    // 8. Intercept: before admission, so that beacons are counted when all else is full, and before any denial, as users'
+    //    browsers carry no proof.
+    if let Some(answered) = beacon::intercept(pull, down).await {
+        return answered.map_err(Failure::Refused);
+    }
+    admit(pull)?;
+    // 9. Admission: the permit is held to the end of the body, in the worker's count of pulls; see `Worker::enter`.
+    if pull.worker.shared.in_flight.load(Relaxed) > pull.live.policy.limits.max_in_flight {
+        return Err(Failure::Overload);
+    }
+    // 12. Forward, with the one retry. Innermost: what follows sees the origin's own answer.
+    let largest = pull.live.policy.rules.all()[pull.rule].max_body;
+    match (pull.request.framing, &mut down.incoming) {
+        (Framing::Length(length), _) if length > largest => return Err(Failure::Refused(Refusal::BodyTooLarge)),
+        (_, Some(incoming)) => incoming.allowed = largest,
+        _ => {}
+    }
+    let mut response = forward::forward(pull, down).await?;
+    pull.first_byte = Some(pull.begun.elapsed());
+
+    let live = pull.live.clone();
+    let rule = &live.policy.rules.all()[pull.rule];
+    // 11. Compress: inside 10, so that `no-transform` is the origin's word and not the rule's.
+    if response.status < 500 {
+        compress::apply(&mut response, pull.request, rule.gzip.as_ref(), &live.meters.gzip);
+    }
+    // 10. Cache-Control: by rule and status, for the one who asks.
+    let asker = match pull.asker {
+        Asker::Proven(index) => Some((index, &live.policy.providers[index])),
+        _ => None,
+    };
+    cache_control::apply(&mut response.fields, response.status, rule, asker);
+    Ok(response)
+}
+
+/// Denies those who are to be denied.
+fn admit(pull: &Pull<'_>) -> Result<(), Failure> {
+    let identify = &pull.live.policy.identify;
+    let verdict = match pull.asker {
+        Asker::Proven(_) => Verdict::Serve,
+        Asker::Unproven(_) | Asker::Other => identify.unproven,
+        Asker::Untagged => identify.untagged,
+    };
+    match verdict {
+        Verdict::Serve => Ok(()),
+        Verdict::Deny => Err(Failure::Refused(Refusal::Denied)),
+    }
+}
+
+/// Percent-encoding taken off, as Apache's `LocationMatch` sees it. Most paths have none.
+fn decoded(path: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    percent_encoding::percent_decode(path).into()
+}
+
+/// An id that may stand in a header and a log.
+fn plain_id(id: &[u8]) -> Option<String> {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(b);
+    (1..=128).contains(&id.len()).then(|| id.iter().all(plain)).filter(|good| *good)?;
+    String::from_utf8(id.to_vec()).ok()
+}
+
+/// Whether the client keeps the connection (RFC 9112, section 9.3).
+fn wants_keep(request: &RequestHead) -> bool {
+    let says = |word| request.fields.has_member("Connection", word);
+    if request.minor > 0 { !says("close") } else { says("keep-alive") && !says("close") }
+}
+
+/// Whether the answer says that the request's own bytes were not to be trusted or not read.
+fn is_refusal(status: u16, request: &RequestHead) -> bool {
+    matches!(status, 408 | 413 | 417) || (status == 400 && request.framing != Framing::Empty)
+}
+
+/// A replaced error's body is read up while it is small: throwing the connection away would cost a failing origin a new
+/// one for every error.
+const SMALL_ERROR: u64 = 64 << 10;
+
+async fn drain(worker: &Rc<Worker>, down: &mut Downstream, rest: OriginBody) {
+    if !rest.is_small(SMALL_ERROR) {
+        return;
+    }
+    if down.incoming.is_none() {
+        // The request's body is still lent to the exchange, so this connection waits for it.
+        down.incoming = rest.drain(SMALL_ERROR, &worker.pool).await;
+    } else {
+        let worker = worker.clone();
+        worker.clone().spawn(async move {
+            rest.drain(SMALL_ERROR, &worker.pool).await;
+        });
+    }
+}
+
+fn record(pull: &Pull<'_>, status: u16, sent: &Sent, port: u16) {
+    let (worker, live) = (pull.worker, &*pull.live);
+    let total = pull.begun.elapsed();
+    let label = pull.asker.label(live.policy.providers.len());
+    let first_byte = pull.first_byte.map(|time| time.as_secs_f64());
+    live.meters.count(label, pull.rule, status, sent.bytes, total.as_secs_f64(), first_byte);
+    if let Some(reason) = sent.upstream_error {
+        worker.shared.figures.upstream_errors.with_label_values(&[reason]).inc();
+    }
+    if live.policy.log.access == AccessLog::Off {
+        return;
+    }
+    let fields = &pull.request.fields;
+    let country = match live.policy.log.format {
+        LogFormat::Json => beacon::country(&live.policy, pull.client),
+        LogFormat::Combined => String::new(),
+    };
+    worker.log(&Line {
+        host: fields.get("Host").unwrap_or(b""),
+        port,
+        client: pull.client,
+        method: pull.request.method(),
+        target: pull.request.target(),
+        protocol: if pull.request.minor > 0 { "HTTP/1.1" } else { "HTTP/1.0" },
+        status,
+        bytes: sent.bytes,
+        referer: fields.get("Referer").unwrap_or(b""),
+        user_agent: fields.get("User-Agent").unwrap_or(b""),
+        cdn: pull.label(),
+        rule: &live.policy.rules.all()[pull.rule].name,
+        id: pull.id.as_str(),
+        total,
+        first_byte: pull.first_byte,
+        upstream: pull.upstream.as_deref().unwrap_or("-"),
+        end: sent.end.name(),
+        country: &country,
+    }, live.policy.log.format);
+}
+
+/// Answers what could not be read as a request, and counts it as one.
+pub(crate) async fn refuse(worker: &Rc<Worker>, mut down: Downstream, peer: SocketAddr, port: u16, refusal: Refusal) {
+    let live = worker.live();
+    let begun = Instant::now();
+    let response = whoopsie::refused(refusal.status(), &refusal.to_string());
+    let status = response.status;
+    let sent = down.send(response, None, false, &worker.clock, &live.policy.limits, &worker.pool).await;
+    let label = Asker::Untagged.label(live.policy.providers.len());
+    let rules = live.policy.rules.all();
+    live.meters.count(label, rules.len() - 1, status, sent.bytes, begun.elapsed().as_secs_f64(), None);
+    if live.policy.log.access != AccessLog::Off {
+        worker.log(&Line {
+            host: b"", port, client: peer.ip(), method: "", target: b"", protocol: "", status, bytes: sent.bytes, referer: b"",
+            user_agent: b"", cdn: &live.meters.labels[label], rule: headwater_config::rules::DEFAULT, id: "-",
+            total: begun.elapsed(), first_byte: None, upstream: "-", end: sent.end.name(), country: "",
+        }, live.policy.log.format);
+    }
+    down.linger().await;
+}

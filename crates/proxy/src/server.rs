@@ -1,0 +1,340 @@
+//! The running proxy: listeners, workers, the admin endpoint, and how they start, reload and stop.
+
+use crate::access_log::Sink;
+use crate::admin;
+use crate::figures::Figures;
+use crate::live::Live;
+use crate::push;
+use crate::upstream::Cap;
+use crate::worker::{Accepted, Shared, Worker};
+use arc_swap::ArcSwap;
+use headwater_config::{Mistake, Policy, Severity};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// Why the proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Something else listens there, or the address is not this machine's.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A thread or a runtime could not be made.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// The figures could not be registered.
+    #[error("cannot register figures: {0}")]
+    Figures(#[from] prometheus::Error),
+}
+
+/// Reads the configuration anew, as `SIGHUP` and `POST /reload` ask for it.
+pub type Loader = Box<dyn Fn() -> (Option<Policy>, Vec<Mistake>) + Send + Sync>;
+
+/// What the admin endpoint and the signals work on.
+pub(crate) struct Control {
+    pub shared: Arc<Shared>,
+    pub sink: Sink,
+    pub started: Instant,
+    loader: Option<Loader>,
+    /// One reload at a time.
+    reloading: Mutex<()>,
+    pub ready: AtomicBool,
+}
+
+impl Control {
+    /// Reads the configuration anew. What is wrong with it comes back, and the old policy stays.
+    pub fn reload(&self) -> Result<Vec<Mistake>, Vec<Mistake>> {
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let Some(loader) = &self.loader else { return Err(Vec::new()) };
+        let (policy, mistakes) = loader();
+        for mistake in &mistakes {
+            match mistake.severity {
+                Severity::Error => tracing::error!("{mistake}"),
+                Severity::Warning => tracing::warn!("{mistake}"),
+            }
+        }
+        let Some(policy) = policy else {
+            self.shared.figures.reload_failed.set(1);
+            tracing::error!("the configuration cannot be used: the old policy stays in force");
+            return Err(mistakes);
+        };
+        let before = self.shared.live.load_full();
+        if policy.listen != before.policy.listen {
+            tracing::warn!("[listen] has changed: that takes a restart; all else is in force");
+        }
+        self.sink.open(policy.log.clone());
+        let hash = policy.hash.clone();
+        self.shared.live.store(Arc::new(Live::new(policy, &self.shared.figures, Some(&before))));
+        self.shared.figures.reload_failed.set(0);
+        tracing::info!(policy = hash, "reloaded");
+        Ok(mistakes)
+    }
+
+    /// Brings the gauges up to date and gives the figures out.
+    pub fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        let shared = &self.shared;
+        shared.figures.refresh(&shared.cap, shared.downstream(), shared.in_flight.load(Relaxed));
+        shared.figures.registry.gather()
+    }
+}
+
+/// A proxy that runs in threads of its own until it is stopped.
+pub struct Server {
+    http: Vec<SocketAddr>,
+    admin: SocketAddr,
+    control: Arc<Control>,
+    stopping: watch::Sender<Stop>,
+    workers: Vec<JoinHandle<()>>,
+    beside: Option<JoinHandle<()>>,
+}
+
+/// What the workers are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Run,
+    /// Accept no more; finish what is in hand.
+    Drain,
+    /// End now.
+    Now,
+}
+
+impl Server {
+    /// Starts without a way to reload.
+    ///
+    /// # Errors
+    /// [`StartError`], before anything is served.
+    pub fn start(policy: Policy) -> Result<Self, StartError> {
+        Self::start_with(policy, None)
+    }
+
+    /// Starts; `loader` is asked for the policy at every reload.
+    ///
+    /// # Errors
+    /// [`StartError`], before anything is served.
+    pub fn start_with(policy: Policy, loader: Option<Loader>) -> Result<Self, StartError> {
+        let listeners: Vec<TcpListener> = policy.listen.http.iter().map(|address| listen(*address)).collect::<Result<_, _>>()?;
+        let http = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let admin_listener = listen(policy.listen.admin)?;
+        let admin = admin_listener.local_addr()?;
+        let count = match policy.listen.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let figures = Arc::new(Figures::new()?);
+        let sink = Sink::start(policy.log.clone(), figures.lines_dropped.clone())?;
+        let live = Live::new(policy, &figures, None);
+        let shared = Arc::new(Shared {
+            live: ArcSwap::from_pointee(live),
+            figures,
+            cap: Arc::new(Cap::default()),
+            in_flight: AtomicUsize::new(0),
+            open: (0..count).map(|_| AtomicUsize::new(0)).collect(),
+            draining: AtomicBool::new(false),
+        });
+        let control = Arc::new(Control {
+            shared: shared.clone(),
+            sink: sink.clone(),
+            started: Instant::now(),
+            loader,
+            reloading: Mutex::default(),
+            ready: AtomicBool::new(true),
+        });
+        let (stopping, stop) = watch::channel(Stop::Run);
+        let workers = start_workers(&shared, &sink, &listeners, &stop)?;
+        let beside = start_beside(control.clone(), admin_listener, stop)?;
+        Ok(Self { http, admin, control, stopping, workers, beside: Some(beside) })
+    }
+
+    /// Where pulls are taken, in the order of the config.
+    pub fn http(&self) -> &[SocketAddr] {
+        &self.http
+    }
+
+    /// Where figures are given out.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Reads the configuration anew; says in the log what came of it.
+    pub fn reload(&self) {
+        let _ = self.control.reload();
+    }
+
+    /// Opens the access log's file anew.
+    pub fn reopen_log(&self) {
+        self.control.sink.reopen();
+    }
+
+    /// Stops accepting, waits for what is in hand for at most `drain`, and ends. Says whether all was finished.
+    pub fn stop(mut self, drain: Duration) -> bool {
+        self.control.ready.store(false, Relaxed);
+        self.control.shared.draining.store(true, Relaxed);
+        let _ = self.stopping.send(Stop::Drain);
+        let deadline = Instant::now() + drain;
+        while self.control.shared.downstream() > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let finished = self.control.shared.downstream() == 0;
+        let _ = self.stopping.send(Stop::Now);
+        for worker in self.workers.drain(..) {
+            let _ = worker.join();
+        }
+        if let Some(beside) = self.beside.take() {
+            let _ = beside.join();
+        }
+        self.control.sink.flush();
+        finished
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let open = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    open().map_err(|error| StartError::Listen { address, error })
+}
+
+fn start_workers(
+    shared: &Arc<Shared>,
+    sink: &Sink,
+    listeners: &[TcpListener],
+    stop: &watch::Receiver<Stop>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let count = shared.open.len();
+    let (doors, rooms): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel::<Accepted>()).unzip();
+    let mut threads = Vec::new();
+    for (index, room) in rooms.into_iter().enumerate() {
+        let (shared, sink, stop, doors) = (shared.clone(), sink.clone(), stop.clone(), doors.clone());
+        let listeners = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
+        threads.push(start_thread(format!("worker-{index}"), move || async move {
+            work(Worker::new(index, shared, sink), listeners, room, doors, stop).await;
+        })?);
+    }
+    Ok(threads)
+}
+
+async fn work(
+    worker: std::rc::Rc<Worker>,
+    listeners: Vec<TcpListener>,
+    mut room: mpsc::UnboundedReceiver<Accepted>,
+    doors: Vec<mpsc::UnboundedSender<Accepted>>,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let house = tokio::task::spawn_local(worker.clone().keep_house());
+    let accepting: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| tokio::task::spawn_local(accept(worker.clone(), listener, doors.clone())))
+        .collect();
+    drop(doors);
+    loop {
+        tokio::select! {
+            accepted = room.recv() => match accepted {
+                Some(accepted) => worker.take_over(accepted),
+                None => break,
+            },
+            changed = stop.changed() => match (*stop.borrow_and_update(), changed) {
+                (Stop::Run, Ok(())) => {}
+                (Stop::Drain, Ok(())) => {
+                    accepting.iter().for_each(|task| task.abort());
+                    worker.dismiss(false);
+                }
+                _ => break,
+            },
+        }
+    }
+    house.abort();
+    accepting.iter().for_each(|task| task.abort());
+    worker.dismiss(true);
+    // Tasks that were ended run their last step here, and count themselves out.
+    tokio::task::yield_now().await;
+    worker.close();
+}
+
+/// Accepts connections and gives each to the worker that has the fewest: CDNs hold few and long ones, so chance would
+/// spread them badly.
+async fn accept(worker: std::rc::Rc<Worker>, listener: TcpListener, doors: Vec<mpsc::UnboundedSender<Accepted>>) {
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let shared = &worker.shared;
+                // A dual-stack listener shows IPv4 peers in their mapped form.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                if shared.downstream() >= shared.live.load().policy.limits.max_connections {
+                    continue;
+                }
+                let least = (0..shared.open.len()).min_by_key(|&index| (shared.open[index].load(Relaxed), index != worker.index));
+                let chosen = least.unwrap_or(worker.index);
+                shared.open[chosen].fetch_add(1, Relaxed);
+                if chosen == worker.index {
+                    worker.welcome(stream, peer, port);
+                } else {
+                    let sent = stream.into_std().map(|stream| doors[chosen].send(Accepted { stream, peer, port }));
+                    if !matches!(sent, Ok(Ok(()))) {
+                        shared.open[chosen].fetch_sub(1, Relaxed);
+                    }
+                }
+            }
+            // Out of descriptors, most likely: those who leave make room.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// What runs beside the pulls, in a thread of its own: the admin endpoint answers when the workers are busy.
+fn start_beside(control: Arc<Control>, listener: TcpListener, mut stop: watch::Receiver<Stop>) -> Result<JoinHandle<()>, StartError> {
+    start_thread("admin".into(), move || async move {
+        tokio::task::spawn_local(admin::serve(control.clone(), listener));
+        tokio::task::spawn_local(push::to_graphite(control.clone()));
+        tokio::task::spawn_local(push::to_statsd(control.clone()));
+        let _ = stop.wait_for(|stop| *stop == Stop::Now).await;
+    })
+}
+
+/// A thread with a runtime of its own, which cannot leave it. Returns when the runtime stands.
+fn start_thread<F: Future<Output = ()>>(
+    name: String,
+    make: impl FnOnce() -> F + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
+    let (stands, started) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => {
+                let _ = stands.send(Ok(()));
+                runtime.block_on(make());
+            }
+            Err(error) => {
+                let _ = stands.send(Err(error));
+            }
+        }
+    })?;
+    started.recv().map_err(|_| io::Error::other("a thread ended as it began"))??;
+    Ok(thread)
+}

@@ -1,0 +1,74 @@
+//! The cap on open connections to the origin, over all workers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tokio::sync::Notify;
+
+/// Counts connections and those who wait for one.
+#[derive(Debug, Default)]
+pub(crate) struct Cap {
+    open: AtomicUsize,
+    idle: AtomicUsize,
+    waiting: AtomicUsize,
+    /// Rings when a place or an idle connection may be had.
+    pub freed: Notify,
+}
+
+impl Cap {
+    /// Takes a place, if there is one among `most`.
+    pub fn take(self: &Arc<Self>, most: usize) -> Option<Place> {
+        let taken = self.open.try_update(Relaxed, Relaxed, |open| (open < most).then_some(open + 1));
+        taken.is_ok().then(|| Place(self.clone()))
+    }
+
+    /// Counts one who waits until the guard is dropped.
+    pub fn wait(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Relaxed);
+        Waiting(self)
+    }
+
+    /// Open, idle and waiting.
+    pub fn counts(&self) -> [(&'static str, usize); 3] {
+        [
+            ("open", self.open.load(Relaxed)),
+            ("idle", self.idle.load(Relaxed)),
+            ("waiting", self.waiting.load(Relaxed)),
+        ]
+    }
+
+    /// Whether anybody waits.
+    pub fn is_wanted(&self) -> bool {
+        self.waiting.load(Relaxed) > 0
+    }
+
+    /// A connection went to rest, or came back from it.
+    pub fn rest(&self, came: bool) {
+        if came {
+            self.idle.fetch_add(1, Relaxed);
+        } else {
+            self.idle.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// The place of an open connection.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Cap>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+        if self.0.is_wanted() {
+            self.0.freed.notify_one();
+        }
+    }
+}
+
+/// Somebody who waits.
+pub(crate) struct Waiting<'c>(&'c Cap);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}

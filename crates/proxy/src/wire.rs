@@ -1,0 +1,302 @@
+//! The two halves of a connection: a reader with its buffer, a writer, and timers that cost nothing while bytes flow.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, Sleep};
+
+/// A connected socket.
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Splits it into halves that live in one thread.
+    pub fn split(self) -> (Reader, Writer) {
+        let stream = Rc::new(RefCell::new(self));
+        let reader =
+            Reader { stream: stream.clone(), buffer: Buffer::default(), alarm: Alarm::default(), ended: false };
+        (reader, Writer { stream, alarm: Alarm::default() })
+    }
+
+    /// Whether the kernel has reported something to read; costs no system call.
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx).map(drop),
+            Stream::Unix(stream) => stream.poll_read_ready(cx).map(drop),
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match (self, parts) {
+            (Stream::Tcp(stream), [part]) => Pin::new(stream).poll_write(cx, part),
+            (Stream::Tcp(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
+            (Stream::Unix(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Why nothing more can be read or written.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// The other side ended its half.
+    Ended,
+    /// The other side took too long.
+    TimedOut,
+    /// The connection broke.
+    Broken,
+}
+
+/// What a buffer has at first: a head with room to spare, or the front of a body.
+const PAGE: usize = 16 << 10;
+/// Pages that a thread keeps for the next connection that has something to say.
+const MOST_SPARE: usize = 64;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes that were read and not yet used. A connection that rests holds no memory here.
+#[derive(Default)]
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    pub fn data(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub fn consume(&mut self, count: usize) {
+        self.start += count;
+        if self.start >= self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Gives the memory back if nothing is in it.
+    fn release(&mut self) {
+        if self.is_empty() && !self.bytes.is_empty() {
+            let bytes = std::mem::take(&mut self.bytes);
+            if bytes.len() == PAGE {
+                SPARE.with_borrow_mut(|spare| {
+                    if spare.len() < MOST_SPARE {
+                        spare.push(bytes);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Room for more, of at least one byte, in a buffer of `size` bytes or the next power of two that leaves room.
+    fn room(&mut self, size: usize) -> &mut [u8] {
+        if self.bytes.is_empty() && size <= PAGE {
+            self.bytes = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; PAGE]);
+        }
+        if self.start > 0 && self.bytes.len() - self.end < self.bytes.len() / 2 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if self.bytes.len() < size || self.end == self.bytes.len() {
+            let wanted = size.max((self.end + 1).next_power_of_two());
+            if self.end == 0 {
+                self.bytes = vec![0; wanted];
+            } else {
+                self.bytes.resize(wanted, 0);
+            }
+        }
+        &mut self.bytes[self.end..]
+    }
+}
+
+/// A deadline that is set anew for every wait. The timer behind it is moved only when it would ring too late, so a
+/// connection that keeps flowing touches the timer wheel about once per timeout and not once per pull.
+#[derive(Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    }
+}
+
+/// The half that is read.
+pub(crate) struct Reader {
+    stream: Rc<RefCell<Stream>>,
+    pub buffer: Buffer,
+    alarm: Alarm,
+    ended: bool,
+}
+
+impl Reader {
+    /// Reads once. `Ok(0)` is the end, and stays the end.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        if self.buffer.is_empty() && self.stream.borrow().poll_read_ready(cx).is_pending() {
+            self.buffer.release();
+            return Poll::Pending;
+        }
+        let mut room = ReadBuf::new(self.buffer.room(size));
+        ready!(self.stream.borrow_mut().poll_read(cx, &mut room))?;
+        let count = room.filled().len();
+        self.buffer.end += count;
+        self.ended = count == 0;
+        Poll::Ready(Ok(count))
+    }
+
+    /// As [`Reader::poll_fill`], with a deadline that starts when there is first nothing to read.
+    pub fn poll_fill_within(
+        &mut self,
+        cx: &mut Context<'_>,
+        size: usize,
+        patience: Duration,
+        deadline: &mut Option<Instant>,
+    ) -> Poll<Result<(), Halt>> {
+        match self.poll_fill(cx, size) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(Halt::Ended)),
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Halt::Broken)),
+            Poll::Pending => {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
+                self.alarm.poll(cx, deadline).map(|()| Err(Halt::TimedOut))
+            }
+        }
+    }
+
+    /// Reads at least one byte into a buffer of about `size`, or says why not.
+    pub async fn fill(&mut self, size: usize, patience: Duration) -> Result<(), Halt> {
+        let mut deadline = None;
+        poll_fn(|cx| self.poll_fill_within(cx, size, patience, &mut deadline)).await
+    }
+
+    /// As [`Reader::fill`], until a moment.
+    pub async fn fill_until(&mut self, size: usize, moment: Instant) -> Result<(), Halt> {
+        let mut deadline = Some(moment);
+        poll_fn(|cx| self.poll_fill_within(cx, size, Duration::ZERO, &mut deadline)).await
+    }
+
+    /// Ready when the other side has gone. What it sends meanwhile waits in the buffer, up to `size`.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<()> {
+        while self.buffer.len() < size {
+            match ready!(self.poll_fill(cx, size)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Whether a connection that rests has neither ended nor said anything out of turn. Costs no system call
+    /// while the kernel has reported nothing.
+    pub fn rests(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.buffer.is_empty() && self.poll_fill(&mut cx, 64).is_pending()
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.buffer.consume(self.buffer.len());
+        self.buffer.release();
+    }
+}
+
+/// The half that is written.
+pub(crate) struct Writer {
+    stream: Rc<RefCell<Stream>>,
+    alarm: Alarm,
+}
+
+impl Writer {
+    /// Another handle on the same half, for a body that is sent on its own.
+    pub fn another(&self) -> Self {
+        Self { stream: self.stream.clone(), alarm: Alarm::default() }
+    }
+
+    /// Writes all of both parts. `patience` is how long the other side may take none of it.
+    pub async fn write(&mut self, first: &[u8], second: &[u8], patience: Duration) -> Result<(), Halt> {
+        let total = first.len() + second.len();
+        let mut written = 0;
+        let mut deadline = None;
+        while written < total {
+            let count = poll_fn(|cx| {
+                let parts = [
+                    io::IoSlice::new(&first[written.min(first.len())..]),
+                    io::IoSlice::new(&second[written.saturating_sub(first.len())..]),
+                ];
+                let parts = match (parts[0].is_empty(), parts[1].is_empty()) {
+                    (true, _) => &parts[1..],
+                    (_, true) => &parts[..1],
+                    _ => &parts[..],
+                };
+                match self.stream.borrow_mut().poll_write(cx, parts) {
+                    Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => Poll::Ready(Err(Halt::Broken)),
+                    Poll::Ready(Ok(count)) => Poll::Ready(Ok(count)),
+                    Poll::Pending => {
+                        let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
+                        self.alarm.poll(cx, deadline).map(|()| Err(Halt::TimedOut))
+                    }
+                }
+            })
+            .await?;
+            written += count;
+            deadline = None;
+        }
+        Ok(())
+    }
+
+    /// Makes the end of this connection a reset, which nobody takes for the end of a body.
+    pub fn reset_on_close(&self) {
+        if let Stream::Tcp(stream) = &*self.stream.borrow() {
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Ends our half.
+    pub async fn shut(&mut self) {
+        let _ = poll_fn(|cx| self.stream.borrow_mut().poll_shutdown(cx)).await;
+    }
+}

@@ -1,0 +1,223 @@
+//! A worker: one thread, one runtime, its own pool of connections to the origin, and the connections it was given.
+
+use crate::access_log::{Batch, Clock, LINGER, Line, Sink};
+use crate::downstream::Downstream;
+use crate::figures::Figures;
+use crate::live::Live;
+use crate::pull;
+use crate::upstream::{Cap, Pool};
+use crate::wire::Stream;
+use arc_swap::ArcSwap;
+use headwater_config::LogFormat;
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+
+/// How often idle connections to the origin are looked through.
+const SWEEP: Duration = Duration::from_millis(500);
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub live: ArcSwap<Live>,
+    pub figures: Arc<Figures>,
+    pub cap: Arc<Cap>,
+    /// Pulls being answered.
+    pub in_flight: AtomicUsize,
+    /// Open connections from downstream, by worker.
+    pub open: Vec<AtomicUsize>,
+    pub draining: AtomicBool,
+}
+
+impl Shared {
+    /// Open connections from downstream.
+    pub fn downstream(&self) -> usize {
+        self.open.iter().map(|open| open.load(Relaxed)).sum()
+    }
+}
+
+/// A connection that was accepted, for the worker that has the fewest.
+pub(crate) struct Accepted {
+    pub stream: std::net::TcpStream,
+    pub peer: SocketAddr,
+    pub port: u16,
+}
+
+/// A connection as the worker keeps it in mind: whether it rests, and how to end it.
+struct Guest {
+    rests: Rc<Cell<bool>>,
+    task: AbortHandle,
+}
+
+/// One of the threads that serve pulls.
+pub(crate) struct Worker {
+    pub index: usize,
+    pub shared: Arc<Shared>,
+    pub pool: Pool,
+    pub clock: RefCell<Clock>,
+    live: RefCell<Rc<Arc<Live>>>,
+    batch: Batch,
+    guests: RefCell<Vec<Option<Guest>>>,
+    free: RefCell<Vec<usize>>,
+}
+
+impl Worker {
+    pub fn new(index: usize, shared: Arc<Shared>, sink: Sink) -> Rc<Self> {
+        let live = RefCell::new(Rc::new(shared.live.load_full()));
+        Rc::new(Self {
+            index,
+            pool: Pool::new(shared.cap.clone()),
+            clock: RefCell::new(Clock::new()),
+            live,
+            batch: Batch::new(sink),
+            guests: RefCell::default(),
+            free: RefCell::default(),
+            shared,
+        })
+    }
+
+    /// The policy in force. Counted within this thread alone, so that workers do not fight over the count.
+    pub fn live(&self) -> Rc<Arc<Live>> {
+        let current = self.shared.live.load();
+        let mut mine = self.live.borrow_mut();
+        if !Arc::ptr_eq(&current, &mine) {
+            *mine = Rc::new(Arc::clone(&current));
+        }
+        mine.clone()
+    }
+
+    /// Runs something beside the pulls, in this thread.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        tokio::task::spawn_local(task);
+    }
+
+    /// Adds a line to the log; the first of a batch sees to it that it leaves soon.
+    pub fn log(self: &Rc<Self>, line: &Line<'_>, format: LogFormat) {
+        self.clock.borrow_mut().tick();
+        if self.batch.add(line, format, &self.clock.borrow()) {
+            let worker = self.clone();
+            self.spawn(async move {
+                sleep(LINGER).await;
+                worker.batch.hand_over();
+            });
+        }
+    }
+
+    /// Takes a connection that another worker accepted.
+    pub fn take_over(self: &Rc<Self>, accepted: Accepted) {
+        match TcpStream::from_std(accepted.stream) {
+            Ok(stream) => self.welcome(stream, accepted.peer, accepted.port),
+            Err(_) => self.leave(),
+        }
+    }
+
+    /// Takes a connection that this worker's count already holds.
+    pub fn welcome(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, port: u16) {
+        // An answer's head and body often leave in two writes.
+        let _ = stream.set_nodelay(true);
+        let rests = Rc::new(Cell::new(true));
+        let place = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            self.guests.borrow_mut().push(None);
+            self.guests.borrow().len() - 1
+        });
+        let seat = Seat { worker: self.clone(), place };
+        let worker = self.clone();
+        let at_rest = rests.clone();
+        let task = tokio::task::spawn_local(async move {
+            let _seat = seat;
+            converse(&worker, stream, peer, port, &at_rest).await;
+        });
+        self.guests.borrow_mut()[place] = Some(Guest { rests, task: task.abort_handle() });
+    }
+
+    fn leave(&self) {
+        self.shared.open[self.index].fetch_sub(1, Relaxed);
+    }
+
+    /// Ends what rests; with `all`, everything.
+    pub fn dismiss(&self, all: bool) {
+        for guest in self.guests.borrow().iter().flatten() {
+            if all || guest.rests.get() {
+                guest.task.abort();
+            }
+        }
+    }
+
+    /// Looks after the pool for as long as the worker runs.
+    pub async fn keep_house(self: Rc<Self>) {
+        loop {
+            sleep(SWEEP).await;
+            let live = self.live();
+            self.pool.sweep(&live.servers);
+        }
+    }
+
+    /// Hands over what is left.
+    pub fn close(&self) {
+        self.batch.hand_over();
+        self.pool.clear();
+    }
+}
+
+/// A guest's place, given up at the end of its task however it ends.
+struct Seat {
+    worker: Rc<Worker>,
+    place: usize,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.worker.guests.borrow_mut()[self.place] = None;
+        self.worker.free.borrow_mut().push(self.place);
+        self.worker.leave();
+    }
+}
+
+/// Pull after pull over one connection.
+async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16, rests: &Cell<bool>) {
+    let mut down = Downstream::new(Stream::Tcp(stream));
+    loop {
+        rests.set(true);
+        if worker.shared.draining.load(Relaxed) {
+            return;
+        }
+        let live = worker.live();
+        let next = down.read_head(&live.policy.limits, rests).await;
+        drop(live);
+        rests.set(false);
+        match next {
+            Ok(Some((request, begun))) => {
+                let _in_flight = InFlight::enter(&worker.shared);
+                // On the heap, so that a connection that rests does not hold the room of one that works.
+                let served = Box::pin(pull::serve(worker, &mut down, peer, port, &request, begun)).await;
+                if !served {
+                    return down.linger().await;
+                }
+            }
+            Ok(None) => return,
+            Err(refusal) => return Box::pin(pull::refuse(worker, down, peer, port, refusal)).await,
+        }
+    }
+}
+
+/// A pull that counts as being answered, to the end of its body.
+struct InFlight<'s>(&'s Shared);
+
+impl<'s> InFlight<'s> {
+    fn enter(shared: &'s Shared) -> Self {
+        shared.in_flight.fetch_add(1, Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
