@@ -90,17 +90,7 @@ impl Demo {
         let server = self.start_headwater(origin, &secrets)?;
         let headwater = *server.http().first().context("Headwater listens nowhere")?;
 
-        let mut cdns = Vec::new();
-        for (vendor, secret) in VENDORS.iter().zip(secrets) {
-            let cdn = Arc::new(Cdn::new(vendor, secret, headwater));
-            let answering = cdn.clone();
-            let (address, listening) = listen(move |request, peer| {
-                let cdn = answering.clone();
-                async move { cdn.answer(request, peer).await }
-            })
-            .await?;
-            cdns.push(Running { cdn, address, listening });
-        }
+        let cdns = start_cdns(headwater, secrets).await?;
         let audiences = cdns.iter().map(|running| Audience::new(running.address, running.cdn.vendor.share)).collect();
         let crowd = Arc::new(Crowd::new(audiences, popular));
         let places = Places {
@@ -129,7 +119,8 @@ impl Demo {
             tokio::select! {
                 _ = second.tick() => {
                     // A reading that fails leaves the last one on the screen; the final one may not fail.
-                    if screen.is_live() && show.read().await.is_ok() {
+                    let patience = Duration::from_secs(1);
+                    if matches!(tokio::time::timeout(patience, show.read()).await, Ok(Ok(()))) && screen.is_live() {
                         screen.draw(&show.lines(start.elapsed()))?;
                     }
                 }
@@ -237,6 +228,22 @@ impl Show {
     }
 }
 
+async fn start_cdns(headwater: SocketAddr, secrets: Vec<String>) -> Result<Vec<Running>> {
+    let mut cdns = Vec::new();
+    for (vendor, secret) in VENDORS.iter().zip(secrets) {
+        let cdn = Arc::new(Cdn::new(vendor, secret, headwater));
+        let answering = cdn.clone();
+        let (address, listening) = listen(move |request, peer| {
+            let cdn = answering.clone();
+            async move { cdn.answer(request, peer).await }
+        })
+        .await?;
+        cdns.push(Running { cdn, address, listening });
+    }
+    Ok(cdns)
+}
+
+/// Serves on a free port of loopback.
 async fn listen<H, F>(handle: H) -> Result<(SocketAddr, JoinHandle<()>)>
 where
     H: Fn(hyper::Request<hyper::body::Incoming>, SocketAddr) -> F + Clone + Send + 'static,

@@ -197,10 +197,9 @@ impl Cdn {
         if let Some(tag) = old.and_then(|old| old.headers().get(header::ETAG)) {
             headers.insert(header::IF_NONE_MATCH, tag.clone());
         }
-        let before = headers.remove("x-forwarded-for");
-        let before =
-            before.as_ref().and_then(|value| value.to_str().ok()).map_or(String::new(), |list| format!("{list}, "));
-        set(headers, "x-forwarded-for", &format!("{before}{}", pull.client));
+        let chain = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok().map(String::from));
+        let chain: Vec<String> = chain.chain([pull.client.to_string()]).collect();
+        set(headers, "x-forwarded-for", &chain.join(", "));
         set(headers, "x-forwarded-proto", "http");
         set(headers, "host", HOST);
         set(headers, "x-cdn-provider", self.vendor.name());

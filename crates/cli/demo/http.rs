@@ -50,6 +50,7 @@ where
             // An error means that the peer went away, and there is nobody to tell.
             let _ = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
+                .title_case_headers(true)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
             drop(place);

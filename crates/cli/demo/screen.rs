@@ -79,9 +79,8 @@ impl Screen {
 
 fn invitation(places: &Places, rate: u32) -> String {
     let Places { headwater, admin, origin, cdns } = places;
-    let mut text = format!(
-        "Users ask three CDNs for {rate} pages and files a second. All of it is on this machine; Ctrl-C ends it.\n\n"
-    );
+    let mut text =
+        format!("Users ask three CDNs for {rate} pages and files a second, all on this machine.\nCtrl-C ends it.\n\n");
     for (vendor, address) in cdns {
         let html = if vendor.kind == Kind::Cloudflare { ", none for HTML" } else { "" };
         let (name, pops, cache) = (vendor.name(), vendor.pops.len(), vendor.cache >> 20);
@@ -92,13 +91,13 @@ fn invitation(places: &Places, rate: u32) -> String {
     let (fastly, cloudflare, cloudfront) = (at(Kind::Fastly), at(Kind::Cloudflare), at(Kind::CloudFront));
     let _ = write!(
         text,
-        "  Headwater   http://{headwater}  its figures: http://{admin}/metrics
+        "  Headwater   http://{headwater}  figures: http://{admin}/metrics
   the origin  http://{origin}
 
 Try, in another terminal:
   # Twice: X-Cache says MISS, then HIT, and only the first is a pull.
   curl -i http://{fastly}/assets/print.css
-  # A forged tag: the app does not get to see it, and the pull counts as unproven ...
+  # A forged tag: the app never sees it, and the pull counts as unproven ...
   curl -s -H 'X-CDN-Provider: fastly' http://{headwater}/echo
   # ... but it sees who asks when that can prove it.
   curl -s http://{cloudfront}/echo
@@ -106,12 +105,33 @@ Try, in another terminal:
   curl -i -H 'Accept-Language: ja' http://{cloudflare}/broken
   curl -i -H 'Accept: application/json' http://{cloudflare}/broken
   # The beacon in that page, and what Headwater counted.
-  curl -i 'http://{headwater}/status/images/beacon.gif?source=curl' --output -
-  curl -s http://{admin}/metrics | grep -E 'pulls_total|whoopsie|beacons|mismatch'
+  curl -sD- -o /dev/null 'http://{headwater}/status/images/beacon.gif?source=curl'
+  curl -s http://{admin}/metrics | grep -E 'pulls|whoopsie|beacon|mismatch'
+Or open http://{fastly}/ in a browser.
 
-Requests at the edge and pulls at Headwater; offload is 1 - pulls / edge, first since the start, then of late:
+edge: what users asked of the CDN. pulls: what the CDN asked of Headwater.
+offload: 1 - pulls / edge, since the start, and over the last 10 s.
 
 "
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::vendor::VENDORS;
+    use super::*;
+
+    #[test]
+    fn the_invitation_names_every_address_and_fits_a_terminal_but_for_its_commands() {
+        let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let cdns: Vec<_> = VENDORS.iter().zip(40_001..).map(|(vendor, port)| (vendor, address(port))).collect();
+        let places = Places { headwater: address(40_010), admin: address(40_011), origin: address(40_012), cdns };
+        let text = invitation(&places, 5_000);
+        for port in [40_001, 40_002, 40_003, 40_010, 40_011, 40_012] {
+            assert!(text.contains(&format!("http://127.0.0.1:{port}")), "{port}");
+        }
+        let wide = text.lines().filter(|line| line.chars().count() > 80 && !line.starts_with("  curl"));
+        assert_eq!(wide.collect::<Vec<_>>(), Vec::<&str>::new());
+    }
 }

@@ -137,6 +137,7 @@ impl Downstream {
 
     /// Sends a 1xx.
     pub async fn send_interim(&mut self, head: &[u8]) -> Result<(), Failure> {
+        self.writer.be_prompt();
         self.writer.write(head, b"", Duration::from_secs(10)).await.map_err(|_| Failure::DownstreamGone)
     }
 
@@ -160,10 +161,13 @@ impl Downstream {
             _ => response.length,
         };
         let tunnel = matches!(response.body, Body::Tunnel(_));
+        if tunnel {
+            self.writer.be_prompt();
+        }
         let chunked = !bodyless && length.is_none() && minor > 0 && !matches!(response.body, Body::Empty);
         let delimited = bodyless || length.is_some() || chunked || matches!(response.body, Body::Empty);
         let keep = keep && delimited && !tunnel;
-        self.write_head(&response, minor, length.filter(|_| !(204..205).contains(&response.status)), chunked, keep, &clock.borrow());
+        self.write_head(&response, minor, length.filter(|_| !(204..205).contains(&response.status)), chunked, keep, &mut clock.borrow_mut());
         let mut sink = Sink { writer: &mut self.writer, out: &mut self.out, chunked, staged: 0, sent: 0, patience: limits.body_idle_timeout };
         let result = match &mut response.body {
             Body::Tunnel(_) => sink.flush().await,
@@ -226,7 +230,7 @@ impl Downstream {
         }
     }
 
-    fn write_head(&mut self, response: &Response, minor: u8, length: Option<u64>, chunked: bool, keep: bool, clock: &Clock) {
+    fn write_head(&mut self, response: &Response, minor: u8, length: Option<u64>, chunked: bool, keep: bool, clock: &mut Clock) {
         let out = &mut self.out;
         out.clear();
         let status = response.status;
@@ -237,6 +241,7 @@ impl Downstream {
         out.extend_from_slice(b"\r\n");
         response.fields.write_to(out);
         if !response.fields.has("Date") {
+            clock.tick();
             let _ = write!(out, "Date: {}\r\n", clock.http());
         }
         if chunked {
@@ -250,6 +255,21 @@ impl Downstream {
             out.extend_from_slice(b"Connection: keep-alive\r\n");
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Lets small writes leave at once, as there will be more than one.
+    pub fn be_prompt(&mut self) {
+        self.writer.be_prompt();
+    }
+
+    /// Ends the connection; gently if the client may still be sending.
+    pub async fn close(mut self) {
+        let read_up = self.incoming.as_mut().is_some_and(|incoming| {
+            matches!(incoming.decoder.step(&mut incoming.reader.buffer), Ok(Step::End)) && incoming.reader.buffer.is_empty()
+        });
+        if !read_up {
+            self.linger().await;
+        }
     }
 
     /// Ends the connection so that the client reads the last answer: a socket that is closed while bytes come in is reset,
@@ -317,6 +337,7 @@ async fn pump(body: &mut Body, sink: &mut Sink<'_>) -> Result<(), Broken> {
                 body.took(count);
             }
             Step::More => {
+                sink.writer.be_prompt();
                 sink.flush().await?;
                 body.fill().await?;
             }

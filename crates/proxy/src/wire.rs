@@ -23,7 +23,7 @@ impl Stream {
         let stream = Rc::new(RefCell::new(self));
         let reader =
             Reader { stream: stream.clone(), buffer: Buffer::default(), alarm: Alarm::default(), ended: false };
-        (reader, Writer { stream, alarm: Alarm::default() })
+        (reader, Writer { stream, alarm: Alarm::default(), prompt: false })
     }
 
     /// Whether the kernel has reported something to read; costs no system call.
@@ -68,13 +68,12 @@ pub(crate) enum Halt {
     Broken,
 }
 
-/// What a buffer has at first: a head with room to spare, or the front of a body.
-const PAGE: usize = 16 << 10;
-/// Pages that a thread keeps for the next connection that has something to say.
-const MOST_SPARE: usize = 64;
+/// The sizes of buffers, each with how many of them a thread keeps for the next connection that has something to say:
+/// a head with room to spare, a body, a large body. A new one would have to be zeroed.
+const SIZES: [(usize, usize); 3] = [(16 << 10, 64), (64 << 10, 16), (256 << 10, 4)];
 
 thread_local! {
-    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<[Vec<Vec<u8>>; SIZES.len()]> = const { RefCell::new([const { Vec::new() }; SIZES.len()]) };
 }
 
 /// Bytes that were read and not yet used. A connection that rests holds no memory here.
@@ -109,10 +108,10 @@ impl Buffer {
     fn release(&mut self) {
         if self.is_empty() && !self.bytes.is_empty() {
             let bytes = std::mem::take(&mut self.bytes);
-            if bytes.len() == PAGE {
+            if let Some(class) = SIZES.iter().position(|(size, _)| *size == bytes.len()) {
                 SPARE.with_borrow_mut(|spare| {
-                    if spare.len() < MOST_SPARE {
-                        spare.push(bytes);
+                    if spare[class].len() < SIZES[class].1 {
+                        spare[class].push(bytes);
                     }
                 });
             }
@@ -121,20 +120,21 @@ impl Buffer {
 
     /// Room for more, of at least one byte, in a buffer of `size` bytes or the next power of two that leaves room.
     fn room(&mut self, size: usize) -> &mut [u8] {
-        if self.bytes.is_empty() && size <= PAGE {
-            self.bytes = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; PAGE]);
+        if self.bytes.len() < size && self.is_empty() {
+            self.release();
+        }
+        if self.bytes.is_empty() {
+            self.bytes = match SIZES.iter().position(|(held, _)| size <= *held) {
+                Some(class) => SPARE.with_borrow_mut(|spare| spare[class].pop()).unwrap_or_else(|| vec![0; SIZES[class].0]),
+                None => vec![0; size],
+            };
         }
         if self.start > 0 && self.bytes.len() - self.end < self.bytes.len() / 2 {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
         if self.bytes.len() < size || self.end == self.bytes.len() {
-            let wanted = size.max((self.end + 1).next_power_of_two());
-            if self.end == 0 {
-                self.bytes = vec![0; wanted];
-            } else {
-                self.bytes.resize(wanted, 0);
-            }
+            self.bytes.resize(size.max((self.end + 1).next_power_of_two()), 0);
         }
         &mut self.bytes[self.end..]
     }
@@ -248,12 +248,14 @@ impl Drop for Reader {
 pub(crate) struct Writer {
     stream: Rc<RefCell<Stream>>,
     alarm: Alarm,
+    /// Whether small writes leave at once.
+    prompt: bool,
 }
 
 impl Writer {
     /// Another handle on the same half, for a body that is sent on its own.
     pub fn another(&self) -> Self {
-        Self { stream: self.stream.clone(), alarm: Alarm::default() }
+        Self { stream: self.stream.clone(), alarm: Alarm::default(), prompt: self.prompt }
     }
 
     /// Writes all of both parts. `patience` is how long the other side may take none of it.
@@ -286,6 +288,16 @@ impl Writer {
             deadline = None;
         }
         Ok(())
+    }
+
+    /// Lets small writes leave at once (`TCP_NODELAY`). A connection for one answer in one write does without.
+    pub fn be_prompt(&mut self) {
+        if !self.prompt {
+            self.prompt = true;
+            if let Stream::Tcp(stream) = &*self.stream.borrow() {
+                let _ = stream.set_nodelay(true);
+            }
+        }
     }
 
     /// Makes the end of this connection a reset, which nobody takes for the end of a body.

@@ -119,8 +119,6 @@ impl Worker {
 
     /// Takes a connection that this worker's count already holds.
     pub fn welcome(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, port: u16) {
-        // An answer's head and body often leave in two writes.
-        let _ = stream.set_nodelay(true);
         let rests = Rc::new(Cell::new(true));
         let place = self.free.borrow_mut().pop().unwrap_or_else(|| {
             self.guests.borrow_mut().push(None);
@@ -197,8 +195,9 @@ async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port
                 // On the heap, so that a connection that rests does not hold the room of one that works.
                 let served = Box::pin(pull::serve(worker, &mut down, peer, port, &request, begun)).await;
                 if !served {
-                    return down.linger().await;
+                    return down.close().await;
                 }
+                down.be_prompt();
             }
             Ok(None) => return,
             Err(refusal) => return Box::pin(pull::refuse(worker, down, peer, port, refusal)).await,

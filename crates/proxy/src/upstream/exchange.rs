@@ -147,14 +147,14 @@ impl Exchange {
                 }
                 let Some(connection) = &mut self.connection else { return Poll::Ready(Err(Failure::ClosedBeforeHead)) };
                 let result = if uploading {
-                    match connection.reader.poll_fill(cx, 1) {
+                    match connection.reader.poll_fill(cx, BODY_BUFFER) {
                         Poll::Pending => return Poll::Pending,
                         Poll::Ready(Ok(count)) if count > 0 => Ok(()),
                         Poll::Ready(Ok(_)) => Err(Halt::Ended),
                         Poll::Ready(Err(_)) => Err(Halt::Broken),
                     }
                 } else {
-                    std::task::ready!(connection.reader.poll_fill_within(cx, 1, patience, &mut deadline))
+                    std::task::ready!(connection.reader.poll_fill_within(cx, BODY_BUFFER, patience, &mut deadline))
                 };
                 Poll::Ready(result.map_err(|halt| match halt {
                     Halt::TimedOut => Failure::FirstByteTimeout,

@@ -1,0 +1,234 @@
+//! The built binary, and what it says of itself.
+
+use crate::{PATIENCE, get, wait_until};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The binary under test: `HEADWATER_BIN`, or the one beside the test itself.
+pub fn binary() -> PathBuf {
+    let path = std::env::var_os("HEADWATER_BIN").map_or_else(
+        || {
+            let test = std::env::current_exe().expect("a test has a path");
+            test.parent().and_then(Path::parent).expect("a test lies in target").join("headwater")
+        },
+        PathBuf::from,
+    );
+    assert!(path.exists(), "{} is not built: run `cargo build`", path.display());
+    path
+}
+
+/// Runs a verb to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(binary()).args(arguments).stdin(Stdio::null()).output().expect("the binary runs")
+}
+
+/// A running proxy.
+pub struct Headwater {
+    /// Where it takes pulls: the first of its listeners.
+    pub http: SocketAddr,
+    /// All of its listeners.
+    pub all_http: Vec<SocketAddr>,
+    /// Its admin endpoint.
+    pub admin: SocketAddr,
+    child: Child,
+    stdout: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
+    folder: tempfile::TempDir,
+}
+
+impl Headwater {
+    /// Starts it with a config. `[listen]` is added unless the text has one.
+    pub fn start(config: &str) -> Self {
+        Self::start_with(config, &[], &[])
+    }
+
+    /// Starts it with further arguments and variables.
+    pub fn start_with(config: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("headwater.toml");
+        std::fs::write(&path, with_listen(config)).unwrap();
+        let mut child = Command::new(binary())
+            .arg("serve")
+            .arg("-c")
+            .arg(&path)
+            .args(arguments)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let stdout = gather(child.stdout.take().unwrap());
+        let stderr = gather(child.stderr.take().unwrap());
+        let deadline = Instant::now() + PATIENCE;
+        let ready = loop {
+            let said = stderr.lock().unwrap().clone();
+            if let Some(line) = said.lines().find(|line| line.contains("ready http=")) {
+                break line.to_string();
+            }
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < deadline, "headwater did not start ({ended:?}):\n{said}");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let value = |key: &str| {
+            let rest = ready.split_once(key).expect("the ready line has both addresses").1;
+            rest.split_whitespace().next().unwrap_or("").to_string()
+        };
+        let all_http: Vec<SocketAddr> = value("http=").split(',').map(|address| address.parse().unwrap()).collect();
+        let admin = value("admin=").parse().unwrap();
+        Self { http: all_http[0], all_http, admin, child, stdout, stderr, folder }
+    }
+
+    /// The config's file.
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.path().join("headwater.toml")
+    }
+
+    /// A folder for the test's own files, gone with the proxy.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes another config; `[listen]` is added as at the start.
+    pub fn rewrite(&self, config: &str) {
+        std::fs::write(self.config_path(), with_listen(config)).unwrap();
+    }
+
+    /// What it wrote to standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().unwrap().clone()
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// Waits for a line on standard output, which is the access log unless the config says otherwise.
+    pub fn wait_for_log(&self, wanted: impl Fn(&str) -> bool) -> String {
+        let mut found = None;
+        wait_until("a log line comes", || {
+            found = self.stdout().lines().find(|line| wanted(line)).map(str::to_string);
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// Waits for a text on standard error.
+    pub fn wait_for_stderr(&self, wanted: &str) {
+        wait_until(&format!("standard error says {wanted:?}"), || self.stderr().contains(wanted));
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its short name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
+        assert!(sent.success(), "cannot send SIG{name}");
+    }
+
+    /// Waits for the end; the exit code.
+    pub fn wait_exit(&mut self, patience: Duration) -> Option<i32> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+
+    /// Asks it to stop and waits; the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.wait_exit(PATIENCE)
+    }
+
+    /// Its figures.
+    pub fn metrics(&self) -> Metrics {
+        Metrics(get(self.admin, "/metrics", &[]).text())
+    }
+
+    /// Waits until a figure has a value.
+    pub fn wait_metric(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let mut last = 0.0;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            last = self.metrics().value(name, labels);
+            if last == value {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{name}{labels:?} is {last} and not {value}\n{}", self.metrics().0);
+    }
+
+    /// A field of `/proc/PID/status`, in KiB.
+    pub fn memory_kib(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).expect("the kernel tells");
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Headwater {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- headwater's standard error\n{}", self.stderr());
+        }
+    }
+}
+
+fn with_listen(config: &str) -> String {
+    if config.contains("[listen]") {
+        config.to_string()
+    } else {
+        format!("[listen]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{config}")
+    }
+}
+
+fn gather(from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let kept = text.clone();
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(from);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+            kept.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    });
+    text
+}
+
+/// Figures, as they were given out.
+pub struct Metrics(pub String);
+
+impl Metrics {
+    /// The sum of every series of that name that has these labels; 0 where there is none.
+    pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.series(name, labels).iter().map(|(_, value)| value).sum()
+    }
+
+    /// Every series of that name that has these labels.
+    pub fn series(&self, name: &str, labels: &[(&str, &str)]) -> Vec<(String, f64)> {
+        self.0
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.rsplit_once(' '))
+            .filter(|(series, _)| series.split('{').next() == Some(name))
+            .filter(|(series, _)| labels.iter().all(|(key, value)| series.contains(&format!("{key}=\"{value}\""))))
+            .map(|(series, value)| (series.to_string(), value.parse().unwrap()))
+            .collect()
+    }
+}

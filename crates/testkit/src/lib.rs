@@ -1,0 +1,28 @@
+//! For tests alone: the built binary, an origin that misbehaves on order, a client that says exactly what it is told,
+//! and real servers. Everything is on loopback, on ports of its own, bounded in time, and gone when it is dropped.
+
+mod client;
+mod headwater;
+mod message;
+mod origin;
+mod servers;
+
+pub use client::{Client, exchange, get, request};
+pub use headwater::{Headwater, Metrics, binary, run};
+pub use message::Response;
+pub use origin::{Origin, Recorded, Then};
+pub use servers::{Apache, Nginx, needs};
+
+use std::time::{Duration, Instant};
+
+/// No test waits longer for anything.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until something holds, or fails with what was waited for.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

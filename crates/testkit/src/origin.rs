@@ -1,0 +1,230 @@
+//! An origin that does what a test says, and remembers what it was asked.
+
+use crate::message::{fields, read_body, read_head};
+use crate::{PATIENCE, wait_until};
+use std::io::{BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+/// A request as it came.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    /// Request line and fields, with their line ends.
+    pub head: String,
+    /// The method.
+    pub method: String,
+    /// The target.
+    pub target: String,
+    /// Names and values in their order.
+    pub headers: Vec<(String, String)>,
+    /// The body without its framing.
+    pub body: Vec<u8>,
+    /// Fields behind the last chunk.
+    pub trailers: Vec<(String, String)>,
+    /// Which connection it came over, from 0.
+    pub connection: usize,
+}
+
+impl Recorded {
+    /// The first value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers(name).first().copied()
+    }
+
+    /// Every value of a header.
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+/// What an origin does after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Waits for the next request.
+    Keep,
+    /// Ends the connection.
+    Close,
+    /// Resets it.
+    Reset,
+}
+
+/// A socket of either family.
+pub trait Wire: Read + Write + Send {
+    /// Makes the end of it a reset, if it can be one.
+    fn reset(&self) {}
+}
+
+impl Wire for TcpStream {
+    fn reset(&self) {
+        let _ = socket2::SockRef::from(self).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
+impl Wire for UnixStream {}
+
+type Behaviour = dyn Fn(&Recorded, &mut dyn Wire) -> Then + Send + Sync;
+
+/// A server that a test scripts.
+pub struct Origin {
+    /// Where it listens; a Unix socket has none of use.
+    pub address: SocketAddr,
+    requests: Arc<Mutex<Vec<Recorded>>>,
+    connections: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Origin {
+    /// Gives the same bytes for every request and keeps the connection.
+    pub fn answering(bytes: impl AsRef<[u8]>) -> Self {
+        let bytes = bytes.as_ref().to_vec();
+        Self::with(move |_, stream| {
+            let _ = stream.write_all(&bytes);
+            Then::Keep
+        })
+    }
+
+    /// Calls the closure for every request, its body read.
+    pub fn with(behave: impl Fn(&Recorded, &mut dyn Wire) -> Then + Send + Sync + 'static) -> Self {
+        Self::start(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(behave), true)
+    }
+
+    /// Calls the closure as soon as a request's head is there; it reads the body itself if it likes.
+    pub fn with_heads(behave: impl Fn(&Recorded, &mut dyn Wire) -> Then + Send + Sync + 'static) -> Self {
+        Self::start(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(behave), false)
+    }
+
+    /// As [`Origin::with`], on a port of one's choice.
+    pub fn at(address: SocketAddr, behave: impl Fn(&Recorded, &mut dyn Wire) -> Then + Send + Sync + 'static) -> Self {
+        let mut listener = None;
+        wait_until("the port is free", || {
+            listener = TcpListener::bind(address).ok();
+            listener.is_some()
+        });
+        Self::start(listener.unwrap(), Arc::new(behave), true)
+    }
+
+    fn start(listener: TcpListener, behave: Arc<Behaviour>, read_bodies: bool) -> Self {
+        let origin = Self::empty(listener.local_addr().unwrap());
+        let (requests, connections, open, stopping) =
+            (origin.requests.clone(), origin.connections.clone(), origin.open.clone(), origin.stopping.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopping.load(SeqCst) {
+                    return;
+                }
+                let Ok(stream) = stream else { continue };
+                let number = connections.fetch_add(1, SeqCst);
+                let (requests, behave, open) = (requests.clone(), behave.clone(), open.clone());
+                open.fetch_add(1, SeqCst);
+                std::thread::spawn(move || {
+                    let _ = stream.set_read_timeout(Some(PATIENCE * 3));
+                    let _ = stream.set_nodelay(true);
+                    let reader = BufReader::new(stream.try_clone().unwrap());
+                    converse(reader, stream, number, &requests, &*behave, read_bodies);
+                    open.fetch_sub(1, SeqCst);
+                });
+            }
+        });
+        origin
+    }
+
+    /// As [`Origin::with`], on a Unix socket.
+    pub fn on_unix(path: &Path, behave: impl Fn(&Recorded, &mut dyn Wire) -> Then + Send + Sync + 'static) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let origin = Self::empty(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let (requests, connections) = (origin.requests.clone(), origin.connections.clone());
+        let behave: Arc<Behaviour> = Arc::new(behave);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let number = connections.fetch_add(1, SeqCst);
+                let (requests, behave) = (requests.clone(), behave.clone());
+                std::thread::spawn(move || {
+                    let _ = stream.set_read_timeout(Some(PATIENCE));
+                    let reader = BufReader::new(stream.try_clone().unwrap());
+                    converse(reader, stream, number, &requests, &*behave, true);
+                });
+            }
+        });
+        origin
+    }
+
+    fn empty(address: SocketAddr) -> Self {
+        Self {
+            address,
+            requests: Arc::default(),
+            connections: Arc::default(),
+            open: Arc::default(),
+            stopping: Arc::default(),
+        }
+    }
+
+    /// A config with this server as the only one.
+    pub fn config(&self) -> String {
+        format!("[origin]\nservers = [\"{}\"]\n", self.address)
+    }
+
+    /// What was asked so far.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// The last request.
+    pub fn last(&self) -> Recorded {
+        self.requests().pop().expect("the origin was asked")
+    }
+
+    /// Connections that were accepted.
+    pub fn connections(&self) -> usize {
+        self.connections.load(SeqCst)
+    }
+
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        self.open.load(SeqCst)
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.stopping.store(true, SeqCst);
+        if self.address.port() != 0 {
+            let _ = TcpStream::connect_timeout(&self.address, PATIENCE);
+        }
+    }
+}
+
+fn converse(
+    mut reader: BufReader<impl Read>,
+    mut stream: impl Wire,
+    connection: usize,
+    requests: &Mutex<Vec<Recorded>>,
+    behave: &Behaviour,
+    read_bodies: bool,
+) {
+    while let Ok(Some(head)) = read_head(&mut reader) {
+        let mut words = head.split([' ', '\r']);
+        let method = words.next().unwrap_or("").to_string();
+        let target = words.next().unwrap_or("").to_string();
+        let headers = fields(&head);
+        let mut recorded = Recorded { method, target, headers, connection, head, ..Default::default() };
+        if read_bodies {
+            if recorded.headers("Expect").contains(&"100-continue") {
+                let _ = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            (recorded.body, recorded.trailers, _) = read_body(&mut reader, &recorded.headers, false);
+        }
+        requests.lock().unwrap().push(recorded.clone());
+        match behave(&recorded, &mut stream) {
+            Then::Keep => {}
+            Then::Close => return,
+            Then::Reset => {
+                stream.reset();
+                return;
+            }
+        }
+    }
+}
