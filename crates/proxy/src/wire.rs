@@ -101,6 +101,7 @@ impl Buffer {
         self.start += count;
         if self.start >= self.end {
             (self.start, self.end) = (0, 0);
+            self.release();
         }
     }
 
@@ -176,13 +177,16 @@ impl Reader {
             return Poll::Ready(Ok(0));
         }
         if self.buffer.is_empty() && self.stream.borrow().poll_read_ready(cx).is_pending() {
-            self.buffer.release();
             return Poll::Pending;
         }
         let mut room = ReadBuf::new(self.buffer.room(size));
-        ready!(self.stream.borrow_mut().poll_read(cx, &mut room))?;
+        let read = self.stream.borrow_mut().poll_read(cx, &mut room);
         let count = room.filled().len();
         self.buffer.end += count;
+        if count == 0 {
+            self.buffer.release();
+        }
+        ready!(read)?;
         self.ended = count == 0;
         Poll::Ready(Ok(count))
     }

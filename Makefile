@@ -1,0 +1,32 @@
+# make test     installs what the tests need (Debian), then runs them all
+# make lint     formatting, clippy, documentation
+# make bench    micro benches, then side by side with nginx and HAProxy
+# make networks reads the vendors' published lists anew
+
+CARGO ?= cargo
+
+.PHONY: test test-tools lint bench networks
+
+test: test-tools
+	$(CARGO) test --workspace --locked
+
+test-tools:
+	tests/tools.sh
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+bench:
+	$(CARGO) bench -p headwater-proxy --features micro --locked
+	$(CARGO) build --release --locked
+	python3 benches/side_by_side/run.py
+
+networks:
+	$(CARGO) build --locked
+	for vendor in fastly cloudflare cloudfront bunny; do \
+	  list=crates/config/networks/$$vendor.txt; \
+	  curl -fsS "$$(sed -n 's/^# source: //p' $$list)" | target/debug/headwater networks import $$vendor > $$list.new \
+	    && mv $$list.new $$list || exit 1; \
+	done
