@@ -18,10 +18,12 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 const ANY: std::ops::RangeInclusive<u64> = 0..=u64::MAX;
-const GZIP_TYPES: [&str; 7] = [
+/// `text/javascript` is what RFC 9239 and today's servers call what the older two names mean.
+const GZIP_TYPES: [&str; 8] = [
     "text/html",
     "text/plain",
     "text/css",
+    "text/javascript",
     "application/javascript",
     "application/x-javascript",
     "application/json",

@@ -172,7 +172,14 @@ impl Downstream {
         let result = match &mut response.body {
             Body::Tunnel(_) => sink.flush().await,
             Body::Ready(body) if !bodyless => sink.send_all(body).await,
-            body if !bodyless => pump(body, &mut sink).await,
+            body if !bodyless => match pump(body, &mut sink).await {
+                Err(broken @ (Broken::Upstream | Broken::UpstreamIdle)) => {
+                    // What had come is passed on, so that the client sees a break and not a silence.
+                    let _ = sink.flush().await;
+                    Err(broken)
+                }
+                result => result,
+            },
             // An origin that answers HEAD, 204 or 304 sends no body; its connection is free at once.
             body => match body.step() {
                 Ok(_) => sink.flush().await,

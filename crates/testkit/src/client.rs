@@ -2,7 +2,7 @@
 
 use crate::PATIENCE;
 use crate::message::{Response, fields, read_body, read_head};
-use std::io::{BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 /// A connection.
@@ -46,6 +46,23 @@ impl Client {
         let (body, trailers, complete) =
             if bodyless { (Vec::new(), Vec::new(), true) } else { read_body(&mut self.reader, &headers, true) };
         Some(Response { status, status_line, headers, body, trailers, complete, head })
+    }
+
+    /// Reads a head alone; the body is left to [`Client::read_chunk`], [`Client::read_bytes`] or [`Client::reader`].
+    pub fn read_head(&mut self) -> Response {
+        self.read_response_to("HEAD")
+    }
+
+    /// The next chunk of a body; empty at its end, whose trailers are not read. `None`: it broke off.
+    pub fn read_chunk(&mut self) -> Option<Vec<u8>> {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).ok()?;
+        let mut bytes = vec![0; usize::from_str_radix(line.trim(), 16).ok()?];
+        if !bytes.is_empty() {
+            self.reader.read_exact(&mut bytes).ok()?;
+            self.reader.read_exact(&mut [0; 2]).ok()?;
+        }
+        Some(bytes)
     }
 
     /// Reads exactly so many bytes.

@@ -1,6 +1,6 @@
 //! The built binary, and what it says of itself.
 
-use crate::{PATIENCE, get, wait_until};
+use crate::{Origin, PATIENCE, get, wait_until};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,16 @@ impl Headwater {
     /// Starts it with a config. `[listen]` is added unless the text has one.
     pub fn start(config: &str) -> Self {
         Self::start_with(config, &[], &[])
+    }
+
+    /// Starts it before an origin, with nothing else configured.
+    pub fn before(origin: &Origin) -> Self {
+        Self::start(&origin.config())
+    }
+
+    /// Starts it before an origin. `more` follows the line `servers` of `[origin]`.
+    pub fn before_with(origin: &Origin, more: &str) -> Self {
+        Self::start(&(origin.config() + more))
     }
 
     /// Starts it with further arguments and variables.

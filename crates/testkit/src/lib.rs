@@ -9,11 +9,14 @@ mod servers;
 
 pub use client::{Client, exchange, get, request};
 pub use headwater::{Headwater, Metrics, binary, run};
-pub use message::Response;
-pub use origin::{Origin, Recorded, Then};
+pub use message::{Response, answer};
+pub use origin::{Deaf, Origin, Recorded, Then, Wire};
 pub use servers::{Apache, Nginx, needs};
 
 use std::time::{Duration, Instant};
+
+/// A provider that is proven by this machine's own addresses.
+pub const FASTLY: &str = "[[cdn]]\nname = \"fastly\"\nkind = \"fastly\"\nnetworks = [\"127.0.0.0/8\"]\n";
 
 /// No test waits longer for anything.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -52,6 +52,18 @@ impl Response {
     }
 }
 
+/// The bytes of an answer, with its `Content-Length`.
+pub fn answer(status: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let mut bytes = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n", body.len()).into_bytes();
+    for (name, value) in headers {
+        bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(body);
+    bytes
+}
+
 /// Reads lines up to an empty one. `None`: the connection ended before the first byte.
 pub(crate) fn read_head(reader: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut head = Vec::new();

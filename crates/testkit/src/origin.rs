@@ -24,6 +24,8 @@ pub struct Recorded {
     pub body: Vec<u8>,
     /// Fields behind the last chunk.
     pub trailers: Vec<(String, String)>,
+    /// Whether the body came to its proper end.
+    pub complete: bool,
     /// Which connection it came over, from 0.
     pub connection: usize,
 }
@@ -37,6 +39,11 @@ impl Recorded {
     /// Every value of a header.
     pub fn headers(&self, name: &str) -> Vec<&str> {
         self.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// Whether there is such a header.
+    pub fn has(&self, name: &str) -> bool {
+        !self.headers(name).is_empty()
     }
 }
 
@@ -123,7 +130,9 @@ impl Origin {
                 std::thread::spawn(move || {
                     let _ = stream.set_read_timeout(Some(PATIENCE * 3));
                     let _ = stream.set_nodelay(true);
-                    let reader = BufReader::new(stream.try_clone().unwrap());
+                    // Who reads the body himself must find all of it in the socket.
+                    let ahead = if read_bodies { 64 << 10 } else { 1 };
+                    let reader = BufReader::with_capacity(ahead, stream.try_clone().unwrap());
                     converse(reader, stream, number, &requests, &*behave, read_bodies);
                     open.fetch_sub(1, SeqCst);
                 });
@@ -162,6 +171,11 @@ impl Origin {
         }
     }
 
+    /// A server that accepts no connection: connecting to it takes forever.
+    pub fn deaf() -> Deaf {
+        Deaf::start()
+    }
+
     /// A config with this server as the only one.
     pub fn config(&self) -> String {
         format!("[origin]\nservers = [\"{}\"]\n", self.address)
@@ -197,6 +211,35 @@ impl Drop for Origin {
     }
 }
 
+/// A listener whose queue is full.
+pub struct Deaf {
+    /// Where nobody answers.
+    pub address: SocketAddr,
+    _listener: socket2::Socket,
+    _waiting: Vec<socket2::Socket>,
+}
+
+impl Deaf {
+    fn start() -> Self {
+        use socket2::{Domain, Socket, Type};
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        // A queue of length 0 still holds one or two that wait; what comes later gets no answer.
+        let waiting = (0..4)
+            .map(|_| {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+                socket.set_nonblocking(true).unwrap();
+                let _ = socket.connect(&address);
+                socket
+            })
+            .collect();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        Self { address: address.as_socket().unwrap(), _listener: listener, _waiting: waiting }
+    }
+}
+
 fn converse(
     mut reader: BufReader<impl Read>,
     mut stream: impl Wire,
@@ -215,7 +258,7 @@ fn converse(
             if recorded.headers("Expect").contains(&"100-continue") {
                 let _ = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
-            (recorded.body, recorded.trailers, _) = read_body(&mut reader, &recorded.headers, false);
+            (recorded.body, recorded.trailers, recorded.complete) = read_body(&mut reader, &recorded.headers, false);
         }
         requests.lock().unwrap().push(recorded.clone());
         match behave(&recorded, &mut stream) {

@@ -46,9 +46,13 @@ impl Pool {
     pub async fn acquire(&self, servers: &[Arc<Server>], origin: &Origin, fresh: bool) -> Result<Connection, Failure> {
         let deadline = Instant::now() + origin.wait_timeout;
         let mut waiting = None;
+        let order = self.order(servers);
         let mut tried = 0;
         loop {
-            let server = self.choose(servers, tried);
+            let server = match order.get(tried) {
+                Some(index) => &servers[*index],
+                None => &servers[0],
+            };
             if !fresh && let Some(connection) = self.check_out(server) {
                 return Ok(connection);
             }
@@ -80,16 +84,16 @@ impl Pool {
         }
     }
 
-    /// The server with the fewest pulls in hand, or the next best after `tried` of them.
-    fn choose<'s>(&self, servers: &'s [Arc<Server>], tried: usize) -> &'s Arc<Server> {
-        if let [only] = servers {
-            return only;
+    /// The servers, those with the fewest pulls in hand first; nothing where there is no choice.
+    fn order(&self, servers: &[Arc<Server>]) -> Vec<usize> {
+        if servers.len() < 2 {
+            return Vec::new();
         }
         let first = self.turn.get();
         self.turn.set(first.wrapping_add(1));
-        let mut order: Vec<usize> = (0..servers.len()).map(|i| (first.wrapping_add(i)) % servers.len()).collect();
+        let mut order: Vec<usize> = (0..servers.len()).map(|i| first.wrapping_add(i) % servers.len()).collect();
         order.sort_by_key(|&index| servers[index].load());
-        &servers[order[tried % servers.len()]]
+        order
     }
 
     async fn connect(&self, server: &Arc<Server>, origin: &Origin, place: Place) -> Result<Connection, Failure> {
