@@ -156,7 +156,10 @@ fn a_bad_chunk_ends_the_pull_and_the_connection() {
 #[test]
 fn garbage_neither_hangs_nor_harms() {
     let origin = Origin::answering(OK);
-    let proxy = Headwater::start(&format!("{}[limits]\nheader_timeout = \"200ms\"\nidle_timeout = \"200ms\"\n", origin.config()));
+    let proxy = Headwater::start(&format!(
+        "{}[limits]\nheader_timeout = \"200ms\"\nidle_timeout = \"200ms\"\n",
+        origin.config()
+    ));
     let mut seed = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = || {
         seed ^= seed << 13;
@@ -165,8 +168,20 @@ fn garbage_neither_hangs_nor_harms() {
         seed
     };
     let pieces: [&[u8]; 14] = [
-        b"GET ", b"/ ", b"HTTP/1.1", b"\r\n", b"\n", b"Host: a", b"Content-Length: ", b"5", b"Transfer-Encoding: chunked",
-        b"\r\n\r\n", b":", b"\0", b"\x16\x03\x01\x02\x00\x01\x00", b"\xff\xfe",
+        b"GET ",
+        b"/ ",
+        b"HTTP/1.1",
+        b"\r\n",
+        b"\n",
+        b"Host: a",
+        b"Content-Length: ",
+        b"5",
+        b"Transfer-Encoding: chunked",
+        b"\r\n\r\n",
+        b":",
+        b"\0",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"\xff\xfe",
     ];
     let mut clients: Vec<(Vec<u8>, Client)> = Vec::new();
     for _ in 0..300 {
@@ -193,7 +208,13 @@ fn garbage_neither_hangs_nor_harms() {
 #[test]
 fn a_head_that_is_too_large_gets_431() {
     let line = format!("A: {}\r\n", "x".repeat(1000));
-    send_all(&[("40 KiB", head(&line.repeat(40))), ("one long target", format!("GET /{} HTTP/1.1\r\n", "x".repeat(40_000)).into())], 431);
+    send_all(
+        &[
+            ("40 KiB", head(&line.repeat(40))),
+            ("one long target", format!("GET /{} HTTP/1.1\r\n", "x".repeat(40_000)).into()),
+        ],
+        431,
+    );
     send_all(&[("101 fields", head(&"A: b\r\n".repeat(100)))], 431);
     let origin = Origin::answering(OK);
     let proxy = Headwater::start(&origin.config());
@@ -219,7 +240,9 @@ fn a_body_that_is_too_large_gets_413_by_length_and_by_chunks() {
         "{}[limits]\nmax_body = \"10 B\"\n[[rule]]\nname = \"up\"\npath = '^/up'\nmax_body = \"20 B\"\n",
         origin.config()
     ));
-    let by_length = |path: &str, n: usize| format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {n}\r\n\r\n{}", "x".repeat(n));
+    let by_length = |path: &str, n: usize| {
+        format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {n}\r\n\r\n{}", "x".repeat(n))
+    };
     let by_chunks = |path: &str, n: usize| {
         let chunks = "5\r\nxxxxx\r\n".repeat(n / 5);
         format!("POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")

@@ -35,7 +35,10 @@ fn the_pixel_is_sent_with_the_app_down() {
 fn a_browser_may_post_it() {
     let proxy = alone("");
     assert_eq!(post(&proxy, "/status/images/beacon.gif?source=a", "text/plain", "").status, 204);
-    assert_eq!(post(&proxy, "/status/images/beacon.gif", "application/x-www-form-urlencoded", "x=1&source=a").status, 204);
+    assert_eq!(
+        post(&proxy, "/status/images/beacon.gif", "application/x-www-form-urlencoded", "x=1&source=a").status,
+        204
+    );
     assert_eq!(proxy.metrics().value("headwater_beacons_total", &[("source", "a")]), 2.0);
     assert_eq!(post(&proxy, "/status/images/beacon.gif", "text/plain", &"x".repeat(65_537)).status, 413);
     assert_eq!(exchange(proxy.http, request("DELETE", "/status/images/beacon.gif", &[])).status, 405);
@@ -68,11 +71,19 @@ fn strangers_make_at_most_64_sources() {
 fn users_are_counted_by_country_and_cdn() {
     let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/countries.mmdb");
     let proxy = alone(&format!("{CDN}[geo]\ndatabase = \"{data}\"\n"));
-    for (address, country) in
-        [("192.0.2.9", "DE"), ("198.51.100.9", "JP"), ("2001:db8::9", "BR"), ("203.0.113.9", "unknown"), ("8.8.8.8", "unknown")]
-    {
+    for (address, country) in [
+        ("192.0.2.9", "DE"),
+        ("198.51.100.9", "JP"),
+        ("2001:db8::9", "BR"),
+        ("203.0.113.9", "unknown"),
+        ("8.8.8.8", "unknown"),
+    ] {
         let before = proxy.metrics().value("headwater_beacon_countries_total", &[("country", country)]);
-        get(proxy.http, "/status/images/beacon.gif?source=x", &[("X-CDN-Provider", "fastly"), ("Fastly-Client-IP", address)]);
+        get(
+            proxy.http,
+            "/status/images/beacon.gif?source=x",
+            &[("X-CDN-Provider", "fastly"), ("Fastly-Client-IP", address)],
+        );
         let after = proxy.metrics().value("headwater_beacon_countries_total", &[("country", country)]);
         assert_eq!(after, before + 1.0, "{address}");
     }
@@ -122,8 +133,19 @@ fn browsers_reports_are_counted_by_type_phase_and_provider() {
     let reports = "application/reports+json";
     assert_eq!(post(&proxy, "/status/reports", reports, &format!("[{NEL},{NEL}]")).status, 204);
     assert_eq!(post(&proxy, "/status/reports", reports, &format!("[{}]", NEL.replace("203.0.113.42", ""))).status, 204);
-    assert_eq!(post(&proxy, "/status/reports", reports, r#"[{"type":"deprecation","body":{}},{"type":"made-up-1","body":{"phase":"made-up"}}]"#).status, 204);
-    let count = |kind, phase, cdn| proxy.metrics().value("headwater_reports_total", &[("type", kind), ("phase", phase), ("cdn", cdn)]);
+    assert_eq!(
+        post(
+            &proxy,
+            "/status/reports",
+            reports,
+            r#"[{"type":"deprecation","body":{}},{"type":"made-up-1","body":{"phase":"made-up"}}]"#
+        )
+        .status,
+        204
+    );
+    let count = |kind, phase, cdn| {
+        proxy.metrics().value("headwater_reports_total", &[("type", kind), ("phase", phase), ("cdn", cdn)])
+    };
     assert_eq!(count("network-error", "connection", "fastly"), 2.0);
     assert_eq!(count("network-error", "connection", "unknown"), 1.0);
     assert_eq!(count("deprecation", "none", "unknown"), 1.0);
@@ -150,7 +172,15 @@ fn a_browser_may_ask_first() {
     let proxy = alone("");
     let answer = exchange(
         proxy.http,
-        request("OPTIONS", "/status/reports", &[("Origin", "https://a"), ("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "content-type")]),
+        request(
+            "OPTIONS",
+            "/status/reports",
+            &[
+                ("Origin", "https://a"),
+                ("Access-Control-Request-Method", "POST"),
+                ("Access-Control-Request-Headers", "content-type"),
+            ],
+        ),
     );
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("Access-Control-Allow-Origin"), Some("*"));

@@ -48,7 +48,9 @@ fn two_gibibytes_up_pass_in_little_memory() {
                 _ => break,
             }
         }
-        let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{total}", total.to_string().len()).as_bytes());
+        let _ = stream.write_all(
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{total}", total.to_string().len()).as_bytes(),
+        );
         Then::Close
     });
     let proxy = Headwater::start(&format!("{}[limits]\nmax_body = \"3 GiB\"\n", origin.config()));

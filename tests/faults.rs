@@ -10,10 +10,7 @@ fn broken(bytes: &'static str) -> (Origin, Headwater) {
         let _ = stream.write_all(bytes.as_bytes());
         Then::Close
     });
-    let config = format!(
-        "{}response_timeout = \"300ms\"\n[limits]\nbody_idle_timeout = \"300ms\"\n",
-        origin.config()
-    );
+    let config = format!("{}response_timeout = \"300ms\"\n[limits]\nbody_idle_timeout = \"300ms\"\n", origin.config());
     let proxy = Headwater::start(&config);
     (origin, proxy)
 }
@@ -140,7 +137,9 @@ fn a_body_that_ends_with_the_connection_is_whole() {
 
 #[test]
 fn replaced_errors_cost_the_origin_no_new_connections() {
-    let origin = Origin::answering("HTTP/1.1 503 Busy\r\nContent-Type: text/html\r\nContent-Length: 300\r\n\r\n".to_string() + &"x".repeat(300));
+    let origin = Origin::answering(
+        "HTTP/1.1 503 Busy\r\nContent-Type: text/html\r\nContent-Length: 300\r\n\r\n".to_string() + &"x".repeat(300),
+    );
     let proxy = Headwater::start(&origin.config());
     let mut client = Client::connect(proxy.http);
     for _ in 0..20 {
@@ -207,10 +206,15 @@ fn a_stale_connection_is_tried_once_more_for_a_get_and_never_for_a_post() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         Then::Keep
     });
-    let proxy = Headwater::start(&origin.config().replace("[origin]", "[listen]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 1\n[origin]"));
+    let proxy = Headwater::start(
+        &origin
+            .config()
+            .replace("[origin]", "[listen]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 1\n[origin]"),
+    );
     assert_eq!(get(proxy.http, "/first", &[]).status, 200);
     assert_eq!(get(proxy.http, "/second", &[]).status, 200);
-    let seconds: Vec<usize> = origin.requests().iter().filter(|r| r.target == "/second").map(|r| r.connection).collect();
+    let seconds: Vec<usize> =
+        origin.requests().iter().filter(|r| r.target == "/second").map(|r| r.connection).collect();
     assert_eq!(seconds, [0, 1]);
 
     let posts = Origin::with(|request, stream| {

@@ -22,7 +22,8 @@ fn answered(answer: &'static str, bytes: &str) -> headwater_testkit::Response {
 
 #[test]
 fn targets_reach_the_app_as_they_came() {
-    for target in ["/", "/a%2Fb", "/a%2fb/../c", "//x", "/%ff?x=%00&y", "/?", "/a?b?c", "/ü", "/a;b=c", "/a\\b", "/%"] {
+    for target in ["/", "/a%2Fb", "/a%2fb/../c", "//x", "/%ff?x=%00&y", "/?", "/a?b?c", "/ü", "/a;b=c", "/a\\b", "/%"]
+    {
         assert_eq!(seen(&request("GET", target, &[])).target, target);
     }
     let absolute = seen("GET http://Shop.example/x?y HTTP/1.1\r\nHost: shop.Example\r\n\r\n");
@@ -34,9 +35,13 @@ fn targets_reach_the_app_as_they_came() {
 #[test]
 fn headers_keep_their_order_and_repetition_both_ways() {
     let app = seen(&request("GET", "/", &[("B", "1"), ("A", "2"), ("b", "3"), ("Cookie", "x=1; y=2")]));
-    let order: Vec<&str> = app.headers.iter().map(|(name, _)| name.as_str()).filter(|n| ["A", "B", "b"].contains(n)).collect();
+    let order: Vec<&str> =
+        app.headers.iter().map(|(name, _)| name.as_str()).filter(|n| ["A", "B", "b"].contains(n)).collect();
     assert_eq!(order, ["B", "A", "b"]);
-    let answer = answered("HTTP/1.1 200 Fine\r\nSet-Cookie: a=1\r\nX: y\r\nSet-Cookie: b=2\r\nContent-Length: 0\r\n\r\n", &request("GET", "/", &[]));
+    let answer = answered(
+        "HTTP/1.1 200 Fine\r\nSet-Cookie: a=1\r\nX: y\r\nSet-Cookie: b=2\r\nContent-Length: 0\r\n\r\n",
+        &request("GET", "/", &[]),
+    );
     assert_eq!(answer.headers("Set-Cookie"), ["a=1", "b=2"]);
     assert!(answer.status_line.ends_with("200 Fine"));
 }
@@ -107,7 +112,9 @@ fn connections_are_kept_as_each_side_asks() {
 #[test]
 fn pipelined_requests_are_answered_in_their_order() {
     let origin = Origin::with(|request, stream| {
-        let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", request.target.len(), request.target).as_bytes());
+        let _ = stream.write_all(
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", request.target.len(), request.target).as_bytes(),
+        );
         Then::Keep
     });
     let proxy = Headwater::start(&origin.config());
@@ -124,7 +131,8 @@ fn answers_without_a_body_have_none() {
     assert_eq!(head.header("Content-Length"), Some("1234"));
     let none = answered("HTTP/1.1 204 No Content\r\n\r\n", &request("GET", "/", &[]));
     assert!(none.header("Content-Length").is_none() && none.header("Transfer-Encoding").is_none());
-    let same = answered("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 99\r\n\r\n", &request("GET", "/", &[]));
+    let same =
+        answered("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 99\r\n\r\n", &request("GET", "/", &[]));
     assert_eq!((same.status, same.header("Content-Length")), (304, Some("99")));
     let empty = answered("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", &request("GET", "/", &[]));
     assert_eq!((empty.header("Content-Length"), empty.complete), (Some("0"), true));
@@ -135,7 +143,10 @@ fn bodies_and_trailers_pass_in_chunks_both_ways() {
     let origin = Origin::with(|request, stream| {
         let body = String::from_utf8_lossy(&request.body);
         let sum = request.trailers.first().map_or("-", |(_, value)| value);
-        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n{:x}\r\n{body}\r\n0\r\nX-Sum: {sum}\r\nContent-Length: 7\r\n\r\n", body.len());
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n{:x}\r\n{body}\r\n0\r\nX-Sum: {sum}\r\nContent-Length: 7\r\n\r\n",
+            body.len()
+        );
         let _ = stream.write_all(answer.as_bytes());
         Then::Keep
     });
@@ -193,7 +204,9 @@ fn an_app_that_knows_no_100_gets_the_body_all_the_same() {
 
 #[test]
 fn early_hints_reach_those_who_know_them() {
-    let origin = Origin::answering("HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let origin = Origin::answering(
+        "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    );
     let proxy = Headwater::start(&origin.config());
     let mut client = Client::connect(proxy.http);
     client.send(request("GET", "/", &[]));
@@ -245,9 +258,16 @@ fn an_upgrade_becomes_a_tunnel() {
     });
     let proxy = Headwater::start(&origin.config());
     let mut client = Client::connect(proxy.http);
-    client.send(request("GET", "/chat", &[("Connection", "keep-alive, Upgrade"), ("Upgrade", "websocket, h2c"), ("Sec-WebSocket-Key", "k")]));
+    client.send(request(
+        "GET",
+        "/chat",
+        &[("Connection", "keep-alive, Upgrade"), ("Upgrade", "websocket, h2c"), ("Sec-WebSocket-Key", "k")],
+    ));
     let answer = client.read_response();
-    assert_eq!((answer.status, answer.header("Upgrade"), answer.header("Sec-WebSocket-Accept")), (101, Some("websocket"), Some("x")));
+    assert_eq!(
+        (answer.status, answer.header("Upgrade"), answer.header("Sec-WebSocket-Accept")),
+        (101, Some("websocket"), Some("x"))
+    );
     assert_eq!(client.read_bytes(5), b"hello");
     for text in ["one", "three"] {
         client.send(text);

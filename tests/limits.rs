@@ -14,7 +14,8 @@ fn a_head_has_a_deadline_however_busily_it_drips() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\n");
     let mut writer = client.stream().try_clone().unwrap();
     std::thread::spawn(move || {
-        while std::io::Write::write_all(&mut writer, b"A: b\r\n").is_ok() && started.elapsed() < Duration::from_secs(5) {
+        while std::io::Write::write_all(&mut writer, b"A: b\r\n").is_ok() && started.elapsed() < Duration::from_secs(5)
+        {
             std::thread::sleep(Duration::from_millis(50));
         }
     });
@@ -39,7 +40,8 @@ fn a_connection_that_says_nothing_is_closed_in_silence() {
 #[test]
 fn a_slow_upload_that_lives_is_spared_and_a_silent_one_is_not() {
     let origin = Origin::with(|request, stream| {
-        let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{:02}", request.body.len()).as_bytes());
+        let _ = stream
+            .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{:02}", request.body.len()).as_bytes());
         Then::Keep
     });
     let proxy = Headwater::start(&format!("{}[limits]\nbody_idle_timeout = \"500ms\"\n", origin.config()));
@@ -86,8 +88,13 @@ fn past_the_cap_on_pulls_users_get_a_page_and_a_time_to_come_back() {
     let answer = get(proxy.http, "/", &[("Accept", "text/html")]);
     assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
     assert!(answer.text().contains("<html"));
-    assert_eq!(get(proxy.http, "/status/images/beacon.gif?source=x", &[]).status, 200, "beacons pass when all else is full");
+    assert_eq!(
+        get(proxy.http, "/status/images/beacon.gif?source=x", &[]).status,
+        200,
+        "beacons pass when all else is full"
+    );
     assert_eq!(slow.read_response().text(), "ok");
+    proxy.wait_metric("headwater_pulls_in_flight", &[], 0.0);
     assert_eq!(get(proxy.http, "/", &[]).status, 200);
     assert_eq!(proxy.metrics().value("headwater_whoopsie_total", &[("reason", "overload")]), 1.0);
 }

@@ -1,5 +1,7 @@
 //! What Headwater promises, each promise a test of the built binary against real sockets and real servers.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod apache;
 mod bad_input;
 mod beacon;

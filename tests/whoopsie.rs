@@ -21,7 +21,10 @@ fn page(headers: &[(&str, &str)]) -> Response {
 fn the_status_stays_and_so_does_what_is_still_true() {
     let answer = page(&[HTML]);
     assert!(answer.status == 503 && answer.status_line.starts_with("HTTP/1.1 503"));
-    assert_eq!((answer.header("Retry-After"), answer.header("X-App"), answer.header("Set-Cookie")), (Some("30"), Some("7"), Some("a=b")));
+    assert_eq!(
+        (answer.header("Retry-After"), answer.header("X-App"), answer.header("Set-Cookie")),
+        (Some("30"), Some("7"), Some("a=b"))
+    );
     assert_eq!(answer.header("Content-Type"), Some("text/html; charset=utf-8"));
     assert_eq!(answer.header("Cache-Control"), Some("no-store"));
     for gone in ["ETag", "Last-Modified", "Content-Security-Policy", "Expires"] {
@@ -57,7 +60,12 @@ fn it_speaks_the_users_language() {
         assert_eq!(answer.header("Content-Language"), Some(language), "{accept}");
         assert!(answer.text().contains(&format!("<html lang=\"{language}\"")), "{accept}");
     }
-    assert_eq!(proxy.metrics().value("headwater_whoopsie_total", &[("language", "de"), ("reason", "origin_5xx"), ("cdn", "untagged")]), 2.0);
+    assert_eq!(
+        proxy
+            .metrics()
+            .value("headwater_whoopsie_total", &[("language", "de"), ("reason", "origin_5xx"), ("cdn", "untagged")]),
+        2.0
+    );
 }
 
 #[test]
@@ -95,7 +103,8 @@ fn a_program_gets_a_problem_in_json() {
 
 #[test]
 fn the_apps_own_json_error_is_replaced_for_browsers_alone() {
-    const JSON: &str = "HTTP/1.1 500 Oops\r\nContent-Type: application/problem+json; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}";
+    const JSON: &str =
+        "HTTP/1.1 500 Oops\r\nContent-Type: application/problem+json; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}";
     let (_origin, proxy) = before(JSON, "");
     for accept in ["application/json", "*/*", "application/json, text/html;q=0.5"] {
         assert_eq!(get(proxy.http, "/", &[("Accept", accept)]).text(), "{}", "{accept}");
@@ -107,11 +116,17 @@ fn the_apps_own_json_error_is_replaced_for_browsers_alone() {
 #[test]
 fn whose_errors_are_replaced_is_a_matter_of_configuration() {
     let down = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for (answer, ours, theirs) in [("both", true, true), ("proxy", true, false), ("upstream", false, true), ("off", false, false)] {
+    for (answer, ours, theirs) in
+        [("both", true, true), ("proxy", true, false), ("upstream", false, true), ("off", false, false)]
+    {
         let config = format!("[whoopsie]\nanswer = \"{answer}\"\n");
         let (_origin, proxy) = before(ERROR, &config);
         let got = get(proxy.http, "/", &[HTML]);
-        assert_eq!((got.status, got.text().contains("<html"), got.text() == "app says"), (503, theirs, !theirs), "{answer}");
+        assert_eq!(
+            (got.status, got.text().contains("<html"), got.text() == "app says"),
+            (503, theirs, !theirs),
+            "{answer}"
+        );
         assert_eq!(got.header("Cache-Control"), Some("no-store"));
         let proxy = Headwater::start(&format!("[origin]\nservers = [\"{down}\"]\n{config}"));
         let got = get(proxy.http, "/", &[HTML]);
@@ -123,7 +138,11 @@ fn whose_errors_are_replaced_is_a_matter_of_configuration() {
 fn pages_of_ones_own_are_read_from_a_folder() {
     let folder = std::env::temp_dir().join(format!("headwater-pages-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("en.html"), "<p>{{status}} {{request_id}} <img src=\"{{beacon}}\">{{#status_url}}[{{status_url}}]{{/status_url}}").unwrap();
+    std::fs::write(
+        folder.join("en.html"),
+        "<p>{{status}} {{request_id}} <img src=\"{{beacon}}\">{{#status_url}}[{{status_url}}]{{/status_url}}",
+    )
+    .unwrap();
     std::fs::write(folder.join("de.html"), "<p>Hoppla {{beacon}}").unwrap();
     let config = format!("[whoopsie]\npages = \"{}\"\n", folder.display());
     let (_origin, proxy) = before(ERROR, &config);
@@ -150,7 +169,9 @@ fn pages_are_exported_for_a_cdn_with_a_beacon_that_does_not_depend_on_it() {
         run(&["whoopsie", "export", "-c", config.to_str().unwrap(), "--cdn", cdn, "--out", out.to_str().unwrap()])
     };
     let refused = export("fastly");
-    assert!(refused.status.code() == Some(1) && String::from_utf8_lossy(&refused.stderr).contains("beacon.url is empty"));
+    assert!(
+        refused.status.code() == Some(1) && String::from_utf8_lossy(&refused.stderr).contains("beacon.url is empty")
+    );
     std::fs::write(&config, format!("{text}[beacon]\nurl = \"https://b.example.net/b.gif\"\n")).unwrap();
     assert_eq!(export("nobody").status.code(), Some(1));
     assert_eq!(export("fastly").status.code(), Some(0));
@@ -158,7 +179,11 @@ fn pages_are_exported_for_a_cdn_with_a_beacon_that_does_not_depend_on_it() {
     assert_eq!(pages.len(), 11);
     for page in pages {
         let html = std::fs::read_to_string(page.path()).unwrap();
-        assert!(html.contains("src=\"https://b.example.net/b.gif?source=fastly_503\"") && !html.contains("{{"), "{:?}", page.path());
+        assert!(
+            html.contains("src=\"https://b.example.net/b.gif?source=fastly_503\"") && !html.contains("{{"),
+            "{:?}",
+            page.path()
+        );
     }
     std::fs::remove_dir_all(folder).unwrap();
 }

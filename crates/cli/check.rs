@@ -42,7 +42,9 @@ impl Check {
                 }
                 match (&policy, mistakes.len()) {
                     (Some(_), 0) => println!("{}: good", file.display()),
-                    (Some(_), count) => println!("{}: usable, with {count} {}", file.display(), plural(count, "warning")),
+                    (Some(_), count) => {
+                        println!("{}: usable, with {count} {}", file.display(), plural(count, "warning"))
+                    }
                     (None, _) => {
                         let errors = mistakes.iter().filter(|mistake| mistake.severity == Severity::Error).count();
                         println!("{}: {errors} {}", file.display(), plural(errors, "mistake"));
@@ -52,7 +54,10 @@ impl Check {
             found.extend(mistakes);
         }
         if self.json {
-            println!("{:#}", serde_json::json!({ "usable": usable, "mistakes": found.iter().map(as_json).collect::<Vec<_>>() }));
+            println!(
+                "{:#}",
+                serde_json::json!({ "usable": usable, "mistakes": found.iter().map(as_json).collect::<Vec<_>>() })
+            );
         }
         Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

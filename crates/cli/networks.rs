@@ -20,7 +20,9 @@ enum Verb {
         vendor: String,
     },
     /// Turn a vendor's published list, from standard input, into a list for `networks = ["file:..."]`.
-    #[command(after_help = "Example:\n  curl -fsS https://api.fastly.com/public-ip-list | headwater networks import fastly > fastly.txt")]
+    #[command(
+        after_help = "Example:\n  curl -fsS https://api.fastly.com/public-ip-list | headwater networks import fastly > fastly.txt"
+    )]
     Import {
         /// fastly, cloudflare, cloudfront, bunny or google
         vendor: String,
@@ -36,7 +38,9 @@ impl Networks {
         match self.verb {
             Verb::Show { vendor } => match BUILT_IN.iter().find(|(name, _)| *name == vendor) {
                 Some((_, list)) => print!("{list}"),
-                None => bail!("there is no list \"{vendor}\"; there are fastly, cloudflare, cloudfront, bunny and google"),
+                None => {
+                    bail!("there is no list \"{vendor}\"; there are fastly, cloudflare, cloudfront, bunny and google")
+                }
             },
             Verb::Import { vendor, date } => {
                 let mut text = String::new();

@@ -72,7 +72,8 @@ impl Export {
     fn write(&self, policy: &Policy) -> Result<ExitCode> {
         std::fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
         // A beacon's source tells the CDN and the status, as the pages that Headwater serves itself do.
-        let beacon = format!("{}?source={}_{}", headwater_config::pages::escape(&policy.beacon.url), self.cdn, self.status);
+        let beacon =
+            format!("{}?source={}_{}", headwater_config::pages::escape(&policy.beacon.url), self.cdn, self.status);
         for page in &policy.whoopsie.pages {
             let path = self.out.join(format!("{}.html", page.language));
             // Who serves a fixed file cannot put a request's id into it.

@@ -56,8 +56,20 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let metrics = read_metrics(section("metrics"));
     top.done();
 
-    let mut policy =
-        Policy { listen, origin, limits, providers, identify, rules, beacon, whoopsie, geo, log, metrics, hash: String::new() };
+    let mut policy = Policy {
+        listen,
+        origin,
+        limits,
+        providers,
+        identify,
+        rules,
+        beacon,
+        whoopsie,
+        geo,
+        log,
+        metrics,
+        hash: String::new(),
+    };
     policy.hash = hash(&policy);
     let mistakes = mistakes.into_inner();
     let usable = mistakes.iter().all(|mistake| mistake.severity != Severity::Error);
@@ -67,8 +79,10 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
 /// Secrets do not show in `Debug`, so a changed secret shows only by what it is hashed into here.
 fn hash(policy: &Policy) -> String {
     let mut hasher = DefaultHasher::new();
-    format!("{:?}", (&policy.listen, &policy.origin, &policy.limits, &policy.identify, &policy.rules)).hash(&mut hasher);
-    format!("{:?}", (&policy.providers, &policy.beacon, &policy.whoopsie, &policy.log, &policy.metrics)).hash(&mut hasher);
+    format!("{:?}", (&policy.listen, &policy.origin, &policy.limits, &policy.identify, &policy.rules))
+        .hash(&mut hasher);
+    format!("{:?}", (&policy.providers, &policy.beacon, &policy.whoopsie, &policy.log, &policy.metrics))
+        .hash(&mut hasher);
     for secret in policy.providers.iter().filter_map(|provider| provider.secret.as_ref()) {
         for value in &secret.values {
             value.expose().hash(&mut hasher);
@@ -244,7 +258,11 @@ fn read_beacon(table: Table<'_>) -> Beacon {
     let sources = table.strings("sources", "[\"fastly_503\"]").unwrap_or_default();
     for source in &sources {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-        if source.value.is_empty() || source.value.len() > 64 || !source.value.bytes().all(plain) || source.value == "other" {
+        if source.value.is_empty()
+            || source.value.len() > 64
+            || !source.value.bytes().all(plain)
+            || source.value == "other"
+        {
             table.mistake(Mistake::at(
                 &source.place,
                 format!("\"{}\" cannot be a source", source.value),
@@ -253,7 +271,11 @@ fn read_beacon(table: Table<'_>) -> Beacon {
         }
     }
     if sources.len() > 256 {
-        table.mistake(Mistake::at(&table.place_of("sources"), "more than 256 sources", "leave some out: they count as other"));
+        table.mistake(Mistake::at(
+            &table.place_of("sources"),
+            "more than 256 sources",
+            "leave some out: they count as other",
+        ));
     }
     let url = table.string("url", "\"https://beacons.example.net/status/images/beacon.gif\"");
     if let Some(url) = url.as_ref().filter(|url| !url.value.is_empty() && !is_url(&url.value)) {
@@ -277,7 +299,11 @@ fn is_url(text: &str) -> bool {
 fn read_whoopsie(table: Table<'_>) -> Whoopsie {
     let status_url = table.string("status_url", "\"https://status.example.com/\"");
     if let Some(url) = status_url.as_ref().filter(|url| !url.value.is_empty() && !is_url(&url.value)) {
-        table.mistake(Mistake::at(&url.place, "this is no absolute URL", "write for example \"https://status.example.com/\""));
+        table.mistake(Mistake::at(
+            &url.place,
+            "this is no absolute URL",
+            "write for example \"https://status.example.com/\"",
+        ));
     }
     let status_url = status_url.map(|url| url.value).unwrap_or_default();
     let pages = match table.string("pages", "\"config/whoopsie\"").filter(|folder| !folder.value.is_empty()) {

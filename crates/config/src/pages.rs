@@ -86,8 +86,7 @@ pub(crate) fn read(folder: &Path, place: &Place, status_url: &str, mistakes: &mu
         .filter(|path| path.extension().is_some_and(|extension| extension == "html"))
         .collect();
     files.sort();
-    let mut pages: Vec<Page> =
-        files.iter().filter_map(|path| read_page(path, place, status_url, mistakes)).collect();
+    let mut pages: Vec<Page> = files.iter().filter_map(|path| read_page(path, place, status_url, mistakes)).collect();
     if files.is_empty() {
         mistakes.push(Mistake::at(
             place,
@@ -114,7 +113,9 @@ fn read_page(path: &Path, place: &Place, status_url: &str, mistakes: &mut Vec<Mi
         ));
         return None;
     }
-    let wrong = |error: String| Mistake::at(place, format!("cannot use {}: {error}", path.display()), "mend or remove this page");
+    let wrong = |error: String| {
+        Mistake::at(place, format!("cannot use {}: {error}", path.display()), "mend or remove this page")
+    };
     let length = std::fs::metadata(path).map(|file| file.len()).unwrap_or(0);
     if length > LARGEST {
         mistakes.push(wrong(format!("it has {length} bytes, and the most is {LARGEST}")));

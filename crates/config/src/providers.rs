@@ -160,7 +160,11 @@ pub(crate) fn read(tables: Vec<Table<'_>>, tag_header: &str) -> Vec<Provider> {
 fn read_one(table: Table<'_>, tag_header: &str, others: &[Provider]) -> Option<Provider> {
     let name = table.string("name", "\"fastly\"");
     if name.is_none() && !table.has("name") {
-        table.mistake(Mistake::at(&table.place, "a [[cdn]] needs a name", "write name = \"fastly\", as its pulls carry it"));
+        table.mistake(Mistake::at(
+            &table.place,
+            "a [[cdn]] needs a name",
+            "write name = \"fastly\", as its pulls carry it",
+        ));
     }
     let kind = table.one_of("kind", &KINDS);
     if kind.is_none() && !table.has("kind") {

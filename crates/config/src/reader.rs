@@ -166,12 +166,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn parsed<T>(
-        &self,
-        key: &'static str,
-        example: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<At<T>> {
+    fn parsed<T>(&self, key: &'static str, example: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<At<T>> {
         let text = self.string(key, example)?;
         match parse(&text.value) {
             Ok(value) => Some(At { value, place: text.place }),

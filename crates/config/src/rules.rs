@@ -121,8 +121,14 @@ pub(crate) fn built_in(inherited: &Inherited) -> Rules {
     let lifetime = Lifetime { max_age: max_age(&value), value, mode: Mode::Set, status: default_status() };
     let path = Regex::new(r"\.(gif|jpg|jpeg|png|css|js)$").ok();
     let gzip = Some(inherited.gzip.clone());
-    let rule =
-        Rule { name: "static".into(), path, lifetime: Some(lifetime), targeted: Vec::new(), gzip, max_body: inherited.max_body };
+    let rule = Rule {
+        name: "static".into(),
+        path,
+        lifetime: Some(lifetime),
+        targeted: Vec::new(),
+        gzip,
+        max_body: inherited.max_body,
+    };
     Rules(vec![rule, default_rule(inherited)])
 }
 
@@ -155,7 +161,11 @@ pub(crate) fn read(tables: Vec<Table<'_>>, providers: &[Provider], inherited: &I
 fn read_path(table: &Table<'_>, earlier: &mut Vec<String>) -> Option<Regex> {
     let Some(path) = table.string("path", r"'\.css$'") else {
         if !table.has("path") {
-            table.mistake(Mistake::at(&table.place, "a [[rule]] needs a path", r"add path = '\.(css|js)$', a regular expression"));
+            table.mistake(Mistake::at(
+                &table.place,
+                "a [[rule]] needs a path",
+                r"add path = '\.(css|js)$', a regular expression",
+            ));
         }
         return None;
     };
@@ -196,7 +206,11 @@ fn read_one(
     match &name {
         Some(name) => check_name(table, name, earlier),
         None if !table.has("name") => {
-            table.mistake(Mistake::at(&table.place, "a [[rule]] needs a name", "add name = \"static\": it is a metric's label"));
+            table.mistake(Mistake::at(
+                &table.place,
+                "a [[rule]] needs a name",
+                "add name = \"static\": it is a metric's label",
+            ));
         }
         None => {}
     }
@@ -295,7 +309,8 @@ fn check_cache_control(table: &Table<'_>, value: &At<String>) {
         return;
     }
     for name in ["max-age", "s-maxage"] {
-        let all: Vec<&str> = directives(text).filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, v)| v).collect();
+        let all: Vec<&str> =
+            directives(text).filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, v)| v).collect();
         if all.len() > 1 {
             table.mistake(Mistake::at(&value.place, format!("two {name} in one lifetime"), "leave one out"));
         } else if all.iter().any(|seconds| seconds.parse::<u32>().is_err()) {
@@ -328,7 +343,11 @@ fn read_targeted(table: &Table<'_>, providers: &[Provider]) -> Vec<(usize, Targe
             table.mistake(Mistake::at(
                 &name.place,
                 format!("there is no provider \"{}\"", name.value),
-                if names.is_empty() { "add a [[cdn]] of that name".into() } else { format!("the providers are {}", names.join(", ")) },
+                if names.is_empty() {
+                    "add a [[cdn]] of that name".into()
+                } else {
+                    format!("the providers are {}", names.join(", "))
+                },
             ));
         }
         for (key, targeted) in Targeted::ALL {
@@ -342,7 +361,9 @@ fn read_targeted(table: &Table<'_>, providers: &[Provider]) -> Vec<(usize, Targe
                     .map(|(key, _)| *key)
                     .collect();
                 let remedy = match honoured.as_slice() {
-                    [] => "leave it out: this vendor honours Cache-Control alone (s-maxage is for shared caches)".into(),
+                    [] => {
+                        "leave it out: this vendor honours Cache-Control alone (s-maxage is for shared caches)".into()
+                    }
                     some => format!("for this vendor write {}", some.join(" or ")),
                 };
                 table.mistake(Mistake::at(
@@ -373,7 +394,9 @@ fn read_gzip(table: &Table<'_>, inherited: &Inherited) -> Option<Gzip> {
 pub(crate) fn media_types(table: &Table<'_>, types: &[At<String>]) -> Vec<String> {
     for media_type in types {
         let text = &media_type.value;
-        let token = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+*".contains(&b));
+        let token = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+*".contains(&b))
+        };
         if !text.split_once('/').is_some_and(|(a, b)| token(a) && token(b) && a != "*") {
             table.mistake(Mistake::at(
                 &media_type.place,

@@ -90,8 +90,7 @@ impl fmt::Display for Mistake {
             let marked = place.source.text.get(place.span.clone()).unwrap_or("").lines().next().unwrap_or("");
             let carets = "^".repeat(marked.chars().count().max(1));
             // Tabs are kept, so that the caret stands below its column whatever a tab's width is.
-            let indent: String =
-                text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            let indent: String = text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             writeln!(f, "{margin}--> {}:{line}:{column}", place.source.name)?;
             writeln!(f, "{margin} |")?;
             writeln!(f, "{line} | {text}")?;

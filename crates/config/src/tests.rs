@@ -100,7 +100,9 @@ fn secrets_come_from_files_and_variables_and_show_nowhere() {
     let folder = std::env::temp_dir().join(format!("headwater-secret-{}", std::process::id()));
     std::fs::write(&folder, "0123456789abcdef0123456789abcdef\n").unwrap();
     let text = |value: &str| {
-        format!("{ORIGIN}[[cdn]]\nname = \"a\"\nkind = \"akamai\"\nsecret = {{ header = \"X-S\", values = [\"{value}\"] }}\n")
+        format!(
+            "{ORIGIN}[[cdn]]\nname = \"a\"\nkind = \"akamai\"\nsecret = {{ header = \"X-S\", values = [\"{value}\"] }}\n"
+        )
     };
     let (policy, found) = compile(&text(&format!("file:{}", folder.display())));
     std::fs::remove_file(&folder).unwrap();
@@ -173,9 +175,7 @@ fn the_environment_and_the_command_line_stand_above_the_file() {
 
 #[test]
 fn rules_are_matched_in_order_on_the_decoded_path() {
-    let text = format!(
-        "{ORIGIN}[[rule]]\nname = \"a\"\npath = '^/a/'\n[[rule]]\nname = \"css\"\npath = '\\.css$'\n"
-    );
+    let text = format!("{ORIGIN}[[rule]]\nname = \"a\"\npath = '^/a/'\n[[rule]]\nname = \"css\"\npath = '\\.css$'\n");
     let rules = compile(&text).0.unwrap().rules;
     let name = |path: &[u8]| rules.all()[rules.matching(path)].name.clone();
     assert_eq!(name(b"/a/x.css"), "a");

@@ -135,9 +135,9 @@ fn totals(control: &Control) -> serde_json::Value {
             }
         }
     }
-    let rows = totals.into_iter().map(|(cdn, [pulls, bytes, errors])| {
-        (cdn, json!({ "pulls": pulls, "bytes": bytes, "answers_5xx": errors }))
-    });
+    let rows = totals
+        .into_iter()
+        .map(|(cdn, [pulls, bytes, errors])| (cdn, json!({ "pulls": pulls, "bytes": bytes, "answers_5xx": errors })));
     serde_json::Value::Object(rows.collect())
 }
 

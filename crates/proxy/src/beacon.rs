@@ -98,7 +98,13 @@ async fn answer_reports(pull: &Pull<'_>, down: &mut Downstream) -> Result<Respon
 /// Type, phase and provider of a report, each from a closed set.
 fn labels<'p>(report: &Value, policy: &'p Policy) -> (&'static str, &'static str, &'p str) {
     const TYPES: [&str; 8] = [
-        "network-error", "csp-violation", "deprecation", "intervention", "crash", "permissions-policy-violation", "coep",
+        "network-error",
+        "csp-violation",
+        "deprecation",
+        "intervention",
+        "crash",
+        "permissions-policy-violation",
+        "coep",
         "coop",
     ];
     const PHASES: [&str; 3] = ["dns", "connection", "application"];
@@ -108,7 +114,8 @@ fn labels<'p>(report: &Value, policy: &'p Policy) -> (&'static str, &'static str
     };
     let body = &report["body"];
     let server = body["server_ip"].as_str().and_then(|text| text.parse::<IpAddr>().ok());
-    let provider = server.and_then(|server| policy.providers.iter().find(|provider| provider.networks.contains(server)));
+    let provider =
+        server.and_then(|server| policy.providers.iter().find(|provider| provider.networks.contains(server)));
     (
         of(&TYPES, &report["type"], "other"),
         of(&PHASES, &body["phase"], "none"),

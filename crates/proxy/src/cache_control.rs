@@ -161,7 +161,10 @@ mod tests {
 
     #[test]
     fn set_replaces_whatever_the_origin_said() {
-        assert_eq!(applied("set", &[("cache-control", "private"), ("Expires", "0"), ("Pragma", "no-cache")]), only("max-age=100"));
+        assert_eq!(
+            applied("set", &[("cache-control", "private"), ("Expires", "0"), ("Pragma", "no-cache")]),
+            only("max-age=100")
+        );
     }
 
     #[test]
@@ -184,13 +187,20 @@ mod tests {
     fn cap_shortens_and_never_leaves_two_ages() {
         assert_eq!(applied("cap", &[]), only("max-age=100"));
         assert_eq!(applied("cap", &[("Cache-Control", "max-age=50")]), only("max-age=50"));
-        assert_eq!(applied("cap", &[("Cache-Control", "public, max-age=500, s-maxage=9000")]), only("public, max-age=100, s-maxage=100"));
-        assert_eq!(applied("cap", &[("Cache-Control", "max-age=70"), ("Cache-Control", "max-age=80")]), only("max-age=70"));
+        assert_eq!(
+            applied("cap", &[("Cache-Control", "public, max-age=500, s-maxage=9000")]),
+            only("public, max-age=100, s-maxage=100")
+        );
+        assert_eq!(
+            applied("cap", &[("Cache-Control", "max-age=70"), ("Cache-Control", "max-age=80")]),
+            only("max-age=70")
+        );
         assert_eq!(applied("cap", &[("Cache-Control", "max-age=soon")]), only("max-age=0"));
         assert_eq!(applied("cap", &[("Cache-Control", "max-age=99999999999999999999999")]), only("max-age=100"));
         assert_eq!(applied("cap", &[("Cache-Control", "public")]), only("public, max-age=100"));
         assert_eq!(
-            applied("cap", &[("Expires", "Mon, 23 Nov 2026 10:00:30 GMT"), ("Date", "Mon, 23 Nov 2026 10:00:00 GMT")])[1],
+            applied("cap", &[("Expires", "Mon, 23 Nov 2026 10:00:30 GMT"), ("Date", "Mon, 23 Nov 2026 10:00:00 GMT")])
+                [1],
             ("Cache-Control".into(), "max-age=30".into())
         );
     }

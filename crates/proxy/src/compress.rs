@@ -132,7 +132,17 @@ pub(crate) struct GzipBody {
 impl GzipBody {
     fn new(origin: OriginBody, level: u32, meter: Meter) -> Self {
         let out = Vec::with_capacity(GATHER * 2);
-        Self { origin, deflate: Deflate::new(level), out, sent: 0, holds: false, urgent: false, ended: false, pause: None, meter }
+        Self {
+            origin,
+            deflate: Deflate::new(level),
+            out,
+            sent: 0,
+            holds: false,
+            urgent: false,
+            ended: false,
+            pause: None,
+            meter,
+        }
     }
 
     pub fn step(&mut self) -> Result<Step, Broken> {
@@ -214,8 +224,8 @@ struct Deflate {
 
 impl Deflate {
     fn new(level: u32) -> Self {
-        let spare =
-            SPARE.with_borrow_mut(|spare| spare.iter().position(|(of, _)| *of == level).map(|at| spare.swap_remove(at).1));
+        let spare = SPARE
+            .with_borrow_mut(|spare| spare.iter().position(|(of, _)| *of == level).map(|at| spare.swap_remove(at).1));
         let stream = spare.unwrap_or_else(|| Compress::new_gzip(Compression::new(level), 15));
         Self { level, stream: Some(stream) }
     }

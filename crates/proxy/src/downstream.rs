@@ -74,7 +74,11 @@ impl Downstream {
     }
 
     /// Reads the next head. `None`: there is none, and nobody to tell. `rests` is called before the wait for its first byte.
-    pub async fn read_head(&mut self, limits: &Limits, rests: &Cell<bool>) -> Result<Option<(RequestHead, Instant)>, Refusal> {
+    pub async fn read_head(
+        &mut self,
+        limits: &Limits,
+        rests: &Cell<bool>,
+    ) -> Result<Option<(RequestHead, Instant)>, Refusal> {
         let Some(incoming) = &mut self.incoming else { return Ok(None) };
         let reader = &mut incoming.reader;
         if self.out.capacity() > SMALL * 2 {
@@ -167,8 +171,22 @@ impl Downstream {
         let chunked = !bodyless && length.is_none() && minor > 0 && !matches!(response.body, Body::Empty);
         let delimited = bodyless || length.is_some() || chunked || matches!(response.body, Body::Empty);
         let keep = keep && delimited && !tunnel;
-        self.write_head(&response, minor, length.filter(|_| !(204..205).contains(&response.status)), chunked, keep, &mut clock.borrow_mut());
-        let mut sink = Sink { writer: &mut self.writer, out: &mut self.out, chunked, staged: 0, sent: 0, patience: limits.body_idle_timeout };
+        self.write_head(
+            &response,
+            minor,
+            length.filter(|_| !(204..205).contains(&response.status)),
+            chunked,
+            keep,
+            &mut clock.borrow_mut(),
+        );
+        let mut sink = Sink {
+            writer: &mut self.writer,
+            out: &mut self.out,
+            chunked,
+            staged: 0,
+            sent: 0,
+            patience: limits.body_idle_timeout,
+        };
         let result = match &mut response.body {
             Body::Tunnel(_) => sink.flush().await,
             Body::Ready(body) if !bodyless => sink.send_all(body).await,
@@ -237,7 +255,15 @@ impl Downstream {
         }
     }
 
-    fn write_head(&mut self, response: &Response, minor: u8, length: Option<u64>, chunked: bool, keep: bool, clock: &mut Clock) {
+    fn write_head(
+        &mut self,
+        response: &Response,
+        minor: u8,
+        length: Option<u64>,
+        chunked: bool,
+        keep: bool,
+        clock: &mut Clock,
+    ) {
         let out = &mut self.out;
         out.clear();
         let status = response.status;
@@ -272,7 +298,8 @@ impl Downstream {
     /// Ends the connection; gently if the client may still be sending.
     pub async fn close(mut self) {
         let read_up = self.incoming.as_mut().is_some_and(|incoming| {
-            matches!(incoming.decoder.step(&mut incoming.reader.buffer), Ok(Step::End)) && incoming.reader.buffer.is_empty()
+            matches!(incoming.decoder.step(&mut incoming.reader.buffer), Ok(Step::End))
+                && incoming.reader.buffer.is_empty()
         });
         if !read_up {
             self.linger().await;

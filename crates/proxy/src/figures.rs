@@ -10,7 +10,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Seconds. From what a cache in the origin's memory takes to what a user gives up at.
-const SECONDS: [f64; 16] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const SECONDS: [f64; 16] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// Beacon sources that get a label when none are configured.
 const MOST_SOURCES: usize = 64;
 
@@ -52,30 +53,51 @@ impl Figures {
             bytes: counters("headwater_pull_bytes_total", "Bytes of bodies sent downstream.", &["cdn", "rule"])?,
             duration: seconds("headwater_pull_duration_seconds", "From a head's first byte to the answer's last.")?,
             first_byte: seconds("headwater_upstream_first_byte_seconds", "From a pull's start to the origin's head.")?,
-            upstream_errors: counters("headwater_upstream_errors_total", "Exchanges with the origin that failed.", &["reason"])?,
+            upstream_errors: counters(
+                "headwater_upstream_errors_total",
+                "Exchanges with the origin that failed.",
+                &["reason"],
+            )?,
             upstream_connections: register(
                 &registry,
                 IntGaugeVec::new(
-                    Opts::new("headwater_upstream_connections", "Connections to the origin, and pulls that wait for one."),
+                    Opts::new(
+                        "headwater_upstream_connections",
+                        "Connections to the origin, and pulls that wait for one.",
+                    ),
                     &["state"],
                 )?,
             )?,
             gzip_bytes: counters("headwater_gzip_bytes_total", "Bytes before and after compression.", &["direction"])?,
             whoopsie: counters("headwater_whoopsie_total", "Error pages sent.", &["cdn", "reason", "language"])?,
             beacons: counters("headwater_beacons_total", "Failure beacons.", &["source", "cdn"])?,
-            countries: counters("headwater_beacon_countries_total", "Failure beacons by the user's country.", &["country"])?,
+            countries: counters(
+                "headwater_beacon_countries_total",
+                "Failure beacons by the user's country.",
+                &["country"],
+            )?,
             reports: counters("headwater_reports_total", "Reports that browsers sent.", &["type", "phase", "cdn"])?,
             mismatch: counters(
                 "headwater_identity_mismatch_total",
                 "Tags that were not proven, or that the pull's other headers contradict.",
                 &["claimed"],
             )?,
-            reload_failed: gauge("headwater_policy_reload_failed", "1 while the file on disk is not the policy in force.")?,
+            reload_failed: gauge(
+                "headwater_policy_reload_failed",
+                "1 while the file on disk is not the policy in force.",
+            )?,
             lines_dropped: register(
                 &registry,
-                IntCounter::new("headwater_log_lines_dropped_total", "Lines of the access log that could not be written.")?,
+                IntCounter::new(
+                    "headwater_log_lines_dropped_total",
+                    "Lines of the access log that could not be written.",
+                )?,
             )?,
-            pushes_dropped: counters("headwater_pushes_dropped_total", "Figures dropped as their sink was away too long.", &["sink"])?,
+            pushes_dropped: counters(
+                "headwater_pushes_dropped_total",
+                "Figures dropped as their sink was away too long.",
+                &["sink"],
+            )?,
             downstream_connections: gauge("headwater_downstream_connections", "Open connections from downstream.")?,
             in_flight: gauge("headwater_pulls_in_flight", "Pulls being answered.")?,
             sources: Mutex::default(),

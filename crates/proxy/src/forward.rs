@@ -125,13 +125,12 @@ fn expectation(fields: &Fields, minor: u8) -> Result<bool, Failure> {
 /// The protocols to switch to, if the client asks for it. `h2c` would carry requests past us that nobody here has read.
 fn upgrade(pull: &Pull<'_>) -> Option<Vec<u8>> {
     let fields = &pull.request.fields;
-    if pull.request.minor == 0 || pull.request.framing != Framing::Empty || !fields.has_member("Connection", "upgrade") {
+    if pull.request.minor == 0 || pull.request.framing != Framing::Empty || !fields.has_member("Connection", "upgrade")
+    {
         return None;
     }
-    let wanted: Vec<&[u8]> = fields
-        .members("Upgrade")
-        .filter(|protocol| !protocol.to_ascii_lowercase().starts_with(b"h2"))
-        .collect();
+    let wanted: Vec<&[u8]> =
+        fields.members("Upgrade").filter(|protocol| !protocol.to_ascii_lowercase().starts_with(b"h2")).collect();
     (!wanted.is_empty()).then(|| wanted.join(&b", "[..]))
 }
 
@@ -212,7 +211,8 @@ fn write_forwarding(out: &mut Vec<u8>, pull: &Pull<'_>, proven: bool, host: Opti
     }
     let _ = write!(out, "{}\r\nX-Real-IP: {}\r\n", pull.peer.ip(), pull.client);
 
-    let scheme = said("X-Forwarded-Proto").next().filter(|scheme| [&b"http"[..], b"https"].contains(scheme)).unwrap_or(b"http");
+    let scheme =
+        said("X-Forwarded-Proto").next().filter(|scheme| [&b"http"[..], b"https"].contains(scheme)).unwrap_or(b"http");
     write_line(out, b"X-Forwarded-Proto", scheme);
     let host = said("X-Forwarded-Host").next().or(host);
     if let Some(host) = host {
@@ -246,7 +246,13 @@ fn strip_response(fields: &mut Fields, also: impl Fn(&[u8]) -> bool) {
         .map(<[u8]>::to_vec)
         .collect();
     const HOP_BY_HOP: [&str; 8] = [
-        "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Content-Length", "Upgrade", "TE",
+        "Connection",
+        "Keep-Alive",
+        "Proxy-Connection",
+        "Transfer-Encoding",
+        "Content-Length",
+        "Upgrade",
+        "TE",
         "Proxy-Authenticate",
     ];
     fields.retain(|name, _| {
@@ -257,7 +263,12 @@ fn strip_response(fields: &mut Fields, also: impl Fn(&[u8]) -> bool) {
 }
 
 /// Turns the final head into an answer.
-fn finish(pull: &mut Pull<'_>, mut exchange: Exchange, head: ResponseHead, asked_upgrade: bool) -> Result<Response, Failure> {
+fn finish(
+    pull: &mut Pull<'_>,
+    mut exchange: Exchange,
+    head: ResponseHead,
+    asked_upgrade: bool,
+) -> Result<Response, Failure> {
     let method = pull.request.method();
     let policy = &pull.live.policy;
     let length = head.length().ok_or(Failure::BadHead)?;

@@ -58,7 +58,8 @@ impl Asker {
             Asker::Unproven(claimed) => Some(claimed),
             Asker::Proven(claimed) => {
                 let kind = policy.providers[claimed].kind;
-                let contradicts = |other: Kind| other != kind && other.own_headers().iter().any(|name| fields.has(name));
+                let contradicts =
+                    |other: Kind| other != kind && other.own_headers().iter().any(|name| fields.has(name));
                 // A generic provider may be any vendor under another name.
                 (kind != Kind::Generic && Kind::all().any(contradicts)).then_some(claimed)
             }

@@ -4,8 +4,13 @@ use crate::figures::{Figures, Meters};
 use crate::upstream::{Server, servers};
 use crate::whoopsie::Pages;
 use headwater_config::{Kind, Policy};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+/// A policy in a worker's hands: counted within its thread, so that workers do not fight over one count.
+#[allow(clippy::redundant_allocation, reason = "the outer count is the thread's own, the inner one all threads'")]
+pub(crate) type Held = Rc<Arc<Live>>;
 
 /// What every pull takes once and keeps to its end, so that a reload never splits one.
 pub(crate) struct Live {
@@ -48,15 +53,36 @@ pub(crate) enum Guarded {
 
 /// For one hop alone, or said by us. `Proxy` is what CGI programs take for a setting of their own.
 const ALWAYS: [&str; 18] = [
-    "connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "http2-settings", "host",
-    "content-length", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded", "x-real-ip", "x-request-id",
-    "proxy", "proxy-authorization", "proxy-authenticate",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "host",
+    "content-length",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "forwarded",
+    "x-real-ip",
+    "x-request-id",
+    "proxy",
+    "proxy-authorization",
+    "proxy-authenticate",
 ];
 
 /// Where apps look for an address or a port that only a proxy may say.
 const UNLESS_PROVEN: [&str; 8] = [
-    "x-forwarded-port", "x-forwarded-server", "x-forwarded-ssl", "x-client-ip", "client-ip", "x-cluster-client-ip",
-    "cf-connecting-ipv6", "x-original-forwarded-for",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-client-ip",
+    "client-ip",
+    "x-cluster-client-ip",
+    "cf-connecting-ipv6",
+    "x-original-forwarded-for",
 ];
 
 /// Finds guarded fields by name. `_` counts as `-`: to a CGI program both are one name.
@@ -91,9 +117,10 @@ impl Guard {
     pub fn of(&self, name: &[u8]) -> Guarded {
         let Some(candidates) = self.by_length.get(name.len()) else { return Guarded::No };
         for (guarded_name, guarded) in candidates {
-            let alike = name.iter().zip(guarded_name.bytes()).all(|(&b, wanted)| {
-                b.to_ascii_lowercase() == wanted || (b == b'_' && wanted == b'-')
-            });
+            let alike = name
+                .iter()
+                .zip(guarded_name.bytes())
+                .all(|(&b, wanted)| b.to_ascii_lowercase() == wanted || (b == b'_' && wanted == b'-'));
             if alike {
                 // The twin of a guarded name has no other use than to be taken for it.
                 let is_twin = name.contains(&b'_');
@@ -119,7 +146,9 @@ mod tests {
             secret = { header = "X-CDN-Secret", values = ["0123456789abcdef0123"] }
         "#;
         let guard = Guard::new(&headwater_config::from_text("t", text).0.unwrap());
-        for name in ["X_Forwarded-For", "x-cdn_secret", "X-CDN-Secret", "X_CDN_Provider", "Connection", "Fastly_Client_IP"] {
+        for name in
+            ["X_Forwarded-For", "x-cdn_secret", "X-CDN-Secret", "X_CDN_Provider", "Connection", "Fastly_Client_IP"]
+        {
             assert_eq!(guard.of(name.as_bytes()), Guarded::Always, "{name}");
         }
         assert_eq!(guard.of(b"Fastly-Client-IP"), Guarded::ClientAddressOf(Kind::Fastly));

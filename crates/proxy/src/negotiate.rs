@@ -73,11 +73,12 @@ fn lookup(tag: &str, available: &[&str]) -> Option<usize> {
             return Some(at);
         }
         match range.rfind('-') {
-            Some(end) => range = range[..end].trim_end_matches(|c: char| c == '-'),
+            Some(end) => range = range[..end].trim_end_matches('-'),
             // A page in another region's form of the language is better than one in another language.
             None => {
                 return available.iter().position(|language| {
-                    language.split('-').next().is_some_and(|primary| primary.eq_ignore_ascii_case(range)) && range != "zh"
+                    language.split('-').next().is_some_and(|primary| primary.eq_ignore_ascii_case(range))
+                        && range != "zh"
                 });
             }
         }

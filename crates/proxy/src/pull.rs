@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::forward;
 use crate::http1::head::{Framing, Refusal, RequestHead};
 use crate::identify::{Asker, client_address};
-use crate::live::Live;
+use crate::live::Held;
 use crate::response::Response;
 use crate::upstream::OriginBody;
 use crate::whoopsie;
@@ -22,7 +22,6 @@ use headwater_config::{AccessLog, LogFormat, Verdict};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,7 +30,7 @@ use tokio::time::Instant;
 pub(crate) struct Pull<'a> {
     pub worker: &'a Rc<Worker>,
     /// The policy it began with, and ends with.
-    pub live: Rc<Arc<Live>>,
+    pub live: Held,
     pub request: &'a RequestHead,
     /// The index of its rule.
     pub rule: usize,
@@ -119,8 +118,19 @@ pub(crate) async fn serve(
     let kept = request.fields.get("X-Request-Id").filter(|_| provider.is_some()).and_then(plain_id);
     let id = kept.map_or_else(Id::fresh, Id::Kept);
 
-    let mut pull =
-        Pull { worker, live: live.clone(), request, rule, asker, peer, client, id, begun, first_byte: None, upstream: None };
+    let mut pull = Pull {
+        worker,
+        live: live.clone(),
+        request,
+        rule,
+        asker,
+        peer,
+        client,
+        id,
+        begun,
+        first_byte: None,
+        upstream: None,
+    };
     let (response, rest) = answer(&mut pull, down).await;
     let status = response.status;
     let sent = if status == GONE {
@@ -144,7 +154,8 @@ const GONE: u16 = 499;
 /// Layers 6 to 12.
 async fn answer(pull: &mut Pull<'_>, down: &mut Downstream) -> (Response, Option<OriginBody>) {
     // 7. Catch-panic lies within 6, which renders its 500.
-    let result = AssertUnwindSafe(answer_or_fail(pull, down)).catch_unwind().await.unwrap_or_else(|_| Err(Failure::Panic));
+    let result =
+        AssertUnwindSafe(answer_or_fail(pull, down)).catch_unwind().await.unwrap_or_else(|_| Err(Failure::Panic));
     if let Err(Failure::DownstreamGone) = result {
         return (Response::empty(GONE), None);
     }
@@ -261,26 +272,29 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent, port: u16) {
         LogFormat::Json => beacon::country(&live.policy, pull.client),
         LogFormat::Combined => String::new(),
     };
-    worker.log(&Line {
-        host: fields.get("Host").unwrap_or(b""),
-        port,
-        client: pull.client,
-        method: pull.request.method(),
-        target: pull.request.target(),
-        protocol: if pull.request.minor > 0 { "HTTP/1.1" } else { "HTTP/1.0" },
-        status,
-        bytes: sent.bytes,
-        referer: fields.get("Referer").unwrap_or(b""),
-        user_agent: fields.get("User-Agent").unwrap_or(b""),
-        cdn: pull.label(),
-        rule: &live.policy.rules.all()[pull.rule].name,
-        id: pull.id.as_str(),
-        total,
-        first_byte: pull.first_byte,
-        upstream: pull.upstream.as_deref().unwrap_or("-"),
-        end: sent.end.name(),
-        country: &country,
-    }, live.policy.log.format);
+    worker.log(
+        &Line {
+            host: fields.get("Host").unwrap_or(b""),
+            port,
+            client: pull.client,
+            method: pull.request.method(),
+            target: pull.request.target(),
+            protocol: if pull.request.minor > 0 { "HTTP/1.1" } else { "HTTP/1.0" },
+            status,
+            bytes: sent.bytes,
+            referer: fields.get("Referer").unwrap_or(b""),
+            user_agent: fields.get("User-Agent").unwrap_or(b""),
+            cdn: pull.label(),
+            rule: &live.policy.rules.all()[pull.rule].name,
+            id: pull.id.as_str(),
+            total,
+            first_byte: pull.first_byte,
+            upstream: pull.upstream.as_deref().unwrap_or("-"),
+            end: sent.end.name(),
+            country: &country,
+        },
+        live.policy.log.format,
+    );
 }
 
 /// Answers what could not be read as a request, and counts it as one.
@@ -294,11 +308,29 @@ pub(crate) async fn refuse(worker: &Rc<Worker>, mut down: Downstream, peer: Sock
     let rules = live.policy.rules.all();
     live.meters.count(label, rules.len() - 1, status, sent.bytes, begun.elapsed().as_secs_f64(), None);
     if live.policy.log.access != AccessLog::Off {
-        worker.log(&Line {
-            host: b"", port, client: peer.ip(), method: "", target: b"", protocol: "", status, bytes: sent.bytes, referer: b"",
-            user_agent: b"", cdn: &live.meters.labels[label], rule: headwater_config::rules::DEFAULT, id: "-",
-            total: begun.elapsed(), first_byte: None, upstream: "-", end: sent.end.name(), country: "",
-        }, live.policy.log.format);
+        worker.log(
+            &Line {
+                host: b"",
+                port,
+                client: peer.ip(),
+                method: "",
+                target: b"",
+                protocol: "",
+                status,
+                bytes: sent.bytes,
+                referer: b"",
+                user_agent: b"",
+                cdn: &live.meters.labels[label],
+                rule: headwater_config::rules::DEFAULT,
+                id: "-",
+                total: begun.elapsed(),
+                first_byte: None,
+                upstream: "-",
+                end: sent.end.name(),
+                country: "",
+            },
+            live.policy.log.format,
+        );
     }
     down.linger().await;
 }

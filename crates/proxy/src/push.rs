@@ -59,7 +59,8 @@ async fn deliver(connection: &mut Option<(String, TcpStream)>, sink: &str, text:
     let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
     // A sink that went away while we were silent shows itself by an end; what is written into that is lost unseen.
     let stands = connection.as_ref().is_some_and(|(to, stream)| {
-        to == sink && matches!(stream.try_read(&mut [0; 64]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+        to == sink
+            && matches!(stream.try_read(&mut [0; 64]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     });
     if !stands {
         let stream = timeout(PATIENCE, TcpStream::connect(sink)).await.map_err(|_| late())??;

@@ -127,7 +127,8 @@ impl Server {
     /// # Errors
     /// [`StartError`], before anything is served.
     pub fn start_with(policy: Policy, loader: Option<Loader>) -> Result<Self, StartError> {
-        let listeners: Vec<TcpListener> = policy.listen.http.iter().map(|address| listen(*address)).collect::<Result<_, _>>()?;
+        let listeners: Vec<TcpListener> =
+            policy.listen.http.iter().map(|address| listen(*address)).collect::<Result<_, _>>()?;
         let http = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
         let admin_listener = listen(policy.listen.admin)?;
         let admin = admin_listener.local_addr()?;
@@ -287,7 +288,8 @@ async fn accept(worker: std::rc::Rc<Worker>, listener: TcpListener, doors: Vec<m
                 if shared.downstream() >= shared.live.load().policy.limits.max_connections {
                     continue;
                 }
-                let least = (0..shared.open.len()).min_by_key(|&index| (shared.open[index].load(Relaxed), index != worker.index));
+                let least = (0..shared.open.len())
+                    .min_by_key(|&index| (shared.open[index].load(Relaxed), index != worker.index));
                 let chosen = least.unwrap_or(worker.index);
                 shared.open[chosen].fetch_add(1, Relaxed);
                 if chosen == worker.index {
@@ -309,7 +311,11 @@ async fn accept(worker: std::rc::Rc<Worker>, listener: TcpListener, doors: Vec<m
 }
 
 /// What runs beside the pulls, in a thread of its own: the admin endpoint answers when the workers are busy.
-fn start_beside(control: Arc<Control>, listener: TcpListener, mut stop: watch::Receiver<Stop>) -> Result<JoinHandle<()>, StartError> {
+fn start_beside(
+    control: Arc<Control>,
+    listener: TcpListener,
+    mut stop: watch::Receiver<Stop>,
+) -> Result<JoinHandle<()>, StartError> {
     start_thread("admin".into(), move || async move {
         tokio::task::spawn_local(admin::serve(control.clone(), listener));
         tokio::task::spawn_local(push::to_graphite(control.clone()));

@@ -63,9 +63,21 @@ fn is_the_apps_own_word(answer: &Fields, request: &Fields) -> bool {
 /// The app's `Content-Security-Policy` would forbid the page its style.
 fn strip_representation(fields: &mut Fields) {
     const OF_THE_BODY: [&str; 15] = [
-        "Content-Type", "Content-Encoding", "Content-Language", "Content-Disposition", "Content-Location", "Content-Range",
-        "Content-MD5", "Content-Digest", "Repr-Digest", "ETag", "Last-Modified", "Accept-Ranges", "Cache-Control",
-        "Content-Security-Policy", "Content-Security-Policy-Report-Only",
+        "Content-Type",
+        "Content-Encoding",
+        "Content-Language",
+        "Content-Disposition",
+        "Content-Location",
+        "Content-Range",
+        "Content-MD5",
+        "Content-Digest",
+        "Repr-Digest",
+        "ETag",
+        "Last-Modified",
+        "Accept-Ranges",
+        "Cache-Control",
+        "Content-Security-Policy",
+        "Content-Security-Policy-Report-Only",
     ];
     fields.retain(|name, _| !OF_THE_BODY.iter().any(|gone| name.eq_ignore_ascii_case(gone.as_bytes())));
 }

@@ -126,7 +126,9 @@ impl Buffer {
         }
         if self.bytes.is_empty() {
             self.bytes = match SIZES.iter().position(|(held, _)| size <= *held) {
-                Some(class) => SPARE.with_borrow_mut(|spare| spare[class].pop()).unwrap_or_else(|| vec![0; SIZES[class].0]),
+                Some(class) => {
+                    SPARE.with_borrow_mut(|spare| spare[class].pop()).unwrap_or_else(|| vec![0; SIZES[class].0])
+                }
                 None => vec![0; size],
             };
         }

@@ -3,7 +3,7 @@
 use crate::access_log::{Batch, Clock, LINGER, Line, Sink};
 use crate::downstream::Downstream;
 use crate::figures::Figures;
-use crate::live::Live;
+use crate::live::{Held, Live};
 use crate::pull;
 use crate::upstream::{Cap, Pool};
 use crate::wire::Stream;
@@ -61,7 +61,7 @@ pub(crate) struct Worker {
     pub shared: Arc<Shared>,
     pub pool: Pool,
     pub clock: RefCell<Clock>,
-    live: RefCell<Rc<Arc<Live>>>,
+    live: RefCell<Held>,
     batch: Batch,
     guests: RefCell<Vec<Option<Guest>>>,
     free: RefCell<Vec<usize>>,
@@ -82,8 +82,8 @@ impl Worker {
         })
     }
 
-    /// The policy in force. Counted within this thread alone, so that workers do not fight over the count.
-    pub fn live(&self) -> Rc<Arc<Live>> {
+    /// The policy in force.
+    pub fn live(&self) -> Held {
         let current = self.shared.live.load();
         let mut mine = self.live.borrow_mut();
         if !Arc::ptr_eq(&current, &mine) {

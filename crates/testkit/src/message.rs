@@ -31,12 +31,19 @@ impl Response {
 
     /// Every value of a header.
     pub fn headers(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// Whether a comma-separated header has a member.
     pub fn has_member(&self, name: &str, member: &str) -> bool {
-        self.headers(name).iter().flat_map(|value| value.split(',')).any(|found| found.trim().eq_ignore_ascii_case(member))
+        self.headers(name)
+            .iter()
+            .flat_map(|value| value.split(','))
+            .any(|found| found.trim().eq_ignore_ascii_case(member))
     }
 
     /// The body as text.

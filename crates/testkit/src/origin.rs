@@ -38,7 +38,11 @@ impl Recorded {
 
     /// Every value of a header.
     pub fn headers(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// Whether there is such a header.

@@ -49,7 +49,10 @@ impl Process {
             let _ = child.kill();
             let _ = child.wait();
         }
-        panic!("the server did not start: {}", std::fs::read_to_string(folder.path().join("error.log")).unwrap_or_default());
+        panic!(
+            "the server did not start: {}",
+            std::fs::read_to_string(folder.path().join("error.log")).unwrap_or_default()
+        );
     }
 }
 

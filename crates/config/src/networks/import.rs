@@ -23,7 +23,9 @@ const SOURCES: [(&str, &str, &str); 5] = [
 /// error page that was piped in must not open or close the door.
 pub fn import(vendor: &str, text: &str, date: &str) -> Result<String, String> {
     let Some((name, proper_name, source)) = SOURCES.iter().find(|(name, _, _)| *name == vendor) else {
-        return Err(format!("there is no form for \"{vendor}\"; there are fastly, cloudflare, cloudfront, bunny and google"));
+        return Err(format!(
+            "there is no form for \"{vendor}\"; there are fastly, cloudflare, cloudfront, bunny and google"
+        ));
     };
     let entries = match serde_json::from_str::<Value>(text) {
         Ok(list) => from_json(&list)?,
@@ -86,9 +88,15 @@ mod tests {
     fn every_vendors_form_is_read() {
         for (vendor, text) in [
             ("fastly", r#"{"addresses":["192.0.2.0/25","192.0.2.128/25"],"ipv6_addresses":["2001:db8::/32"]}"#),
-            ("cloudflare", r#"{"result":{"ipv4_cidrs":["192.0.2.0/24"],"ipv6_cidrs":["2001:db8::/32"],"etag":"x"},"success":true}"#),
-            ("cloudfront", r#"{"prefixes":[{"ip_prefix":"192.0.2.0/24","service":"CLOUDFRONT_ORIGIN_FACING"},{"ip_prefix":"198.51.100.0/24","service":"EC2"}],
-                "ipv6_prefixes":[{"ipv6_prefix":"2001:db8::/32","service":"CLOUDFRONT"}]}"#),
+            (
+                "cloudflare",
+                r#"{"result":{"ipv4_cidrs":["192.0.2.0/24"],"ipv6_cidrs":["2001:db8::/32"],"etag":"x"},"success":true}"#,
+            ),
+            (
+                "cloudfront",
+                r#"{"prefixes":[{"ip_prefix":"192.0.2.0/24","service":"CLOUDFRONT_ORIGIN_FACING"},{"ip_prefix":"198.51.100.0/24","service":"EC2"}],
+                "ipv6_prefixes":[{"ipv6_prefix":"2001:db8::/32","service":"CLOUDFRONT"}]}"#,
+            ),
             ("bunny", r#"["192.0.2.0/24","2001:db8::/32"]"#),
             ("google", "192.0.2.0/24\n2001:db8::/32 # front ends\n"),
         ] {

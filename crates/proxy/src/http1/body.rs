@@ -133,7 +133,8 @@ fn chunk_size(data: &[u8]) -> Result<Option<(u64, usize)>, BadBody> {
     if !extension_ok {
         return Err(BadBody);
     }
-    let size = line[..digits].iter().fold(0, |size, &digit| size << 4 | u64::from((digit as char).to_digit(16).unwrap_or(0)));
+    let size =
+        line[..digits].iter().fold(0, |size, &digit| size << 4 | u64::from((digit as char).to_digit(16).unwrap_or(0)));
     Ok(Some((size, end + 1)))
 }
 
@@ -161,8 +162,23 @@ fn trailers(data: &[u8]) -> Result<Option<(Option<Fields>, usize)>, BadBody> {
 }
 
 const FORBIDDEN: [&str; 17] = [
-    "Transfer-Encoding", "Content-Length", "Host", "Cache-Control", "Expect", "Max-Forwards", "Pragma", "Range", "TE",
-    "Authorization", "Set-Cookie", "Content-Encoding", "Content-Type", "Content-Range", "Trailer", "Connection", "Vary",
+    "Transfer-Encoding",
+    "Content-Length",
+    "Host",
+    "Cache-Control",
+    "Expect",
+    "Max-Forwards",
+    "Pragma",
+    "Range",
+    "TE",
+    "Authorization",
+    "Set-Cookie",
+    "Content-Encoding",
+    "Content-Type",
+    "Content-Range",
+    "Trailer",
+    "Connection",
+    "Vary",
 ];
 
 /// Writes the line before a chunk.

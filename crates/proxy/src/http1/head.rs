@@ -123,7 +123,8 @@ impl RequestHead {
         let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
             return Err(Refusal::Malformed("the request line is not whole"));
         };
-        let list = request.headers.iter().map(|h| (Span::of(h.name.as_bytes(), head), Span::of(h.value, head))).collect();
+        let list =
+            request.headers.iter().map(|h| (Span::of(h.name.as_bytes(), head), Span::of(h.value, head))).collect();
         let fields = Fields::new(head.to_vec(), list);
         let target = check_target(method, target.as_bytes(), &fields, minor)?;
         let framing = request_framing(&fields, minor)?;
@@ -166,9 +167,9 @@ fn check_target<'t>(method: &str, target: &'t [u8], fields: &Fields, minor: u8) 
     if target.first() == Some(&b'/') || (target == b"*" && method == "OPTIONS") {
         return Ok(target);
     }
-    let scheme = [&b"http://"[..], b"https://"].into_iter().find(|s| {
-        target.len() > s.len() && target[..s.len()].eq_ignore_ascii_case(s)
-    });
+    let scheme = [&b"http://"[..], b"https://"]
+        .into_iter()
+        .find(|s| target.len() > s.len() && target[..s.len()].eq_ignore_ascii_case(s));
     let Some(scheme) = scheme else { return Err(Refusal::Malformed("the target is neither a path nor a URL")) };
     let rest = &target[scheme.len()..];
     let end = rest.iter().position(|&b| b == b'/' || b == b'?').unwrap_or(rest.len());
@@ -269,9 +270,13 @@ impl ResponseHead {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {}
             _ => return None,
         }
-        let list = response.headers.iter().map(|h| (Span::of(h.name.as_bytes(), head), Span::of(h.value, head))).collect();
+        let list =
+            response.headers.iter().map(|h| (Span::of(h.name.as_bytes(), head), Span::of(h.value, head))).collect();
         let status = response.code.filter(|code| (100..600).contains(code))?;
-        let reason = response.reason.filter(|reason| !reason.is_empty()).map_or(Span::default(), |r| Span::of(r.as_bytes(), head));
+        let reason = response
+            .reason
+            .filter(|reason| !reason.is_empty())
+            .map_or(Span::default(), |r| Span::of(r.as_bytes(), head));
         Some(Self { fields: Fields::new(head.to_vec(), list), status, reason, minor: response.version? })
     }
 

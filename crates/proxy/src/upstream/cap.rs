@@ -29,11 +29,7 @@ impl Cap {
 
     /// Open, idle and waiting.
     pub fn counts(&self) -> [(&'static str, usize); 3] {
-        [
-            ("open", self.open.load(Relaxed)),
-            ("idle", self.idle.load(Relaxed)),
-            ("waiting", self.waiting.load(Relaxed)),
-        ]
+        [("open", self.open.load(Relaxed)), ("idle", self.idle.load(Relaxed)), ("waiting", self.waiting.load(Relaxed))]
     }
 
     /// Whether anybody waits.

@@ -63,7 +63,14 @@ pub(crate) struct Exchange {
 impl Exchange {
     pub fn new(connection: Connection) -> Self {
         let in_hand = connection.server.enter();
-        Self { connection: Some(connection), upload: None, returned: None, upload_failed: None, _in_hand: in_hand, keeps_until: None }
+        Self {
+            connection: Some(connection),
+            upload: None,
+            returned: None,
+            upload_failed: None,
+            _in_hand: in_hand,
+            keeps_until: None,
+        }
     }
 
     /// The server's name, for the log.
@@ -215,7 +222,12 @@ async fn upload(
     (incoming, result)
 }
 
-async fn send_body(incoming: &mut Incoming, writer: &mut Writer, chunked: bool, patience: Duration) -> Result<(), Broken> {
+async fn send_body(
+    incoming: &mut Incoming,
+    writer: &mut Writer,
+    chunked: bool,
+    patience: Duration,
+) -> Result<(), Broken> {
     let upstream = |halt| if matches!(halt, Halt::TimedOut) { Broken::UpstreamIdle } else { Broken::Upstream };
     let mut out = Vec::new();
     loop {
