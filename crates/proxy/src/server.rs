@@ -249,13 +249,11 @@ async fn work(
         .into_iter()
         .map(|listener| tokio::task::spawn_local(accept(worker.clone(), listener, doors.clone())))
         .collect();
-    drop(doors);
+    // Held to the end: a room whose last door is shut would end the worker while it still has guests.
+    let _doors = doors;
     loop {
         tokio::select! {
-            accepted = room.recv() => match accepted {
-                Some(accepted) => worker.take_over(accepted),
-                None => break,
-            },
+            Some(accepted) = room.recv() => worker.take_over(accepted),
             changed = stop.changed() => match (*stop.borrow_and_update(), changed) {
                 (Stop::Run, Ok(())) => {}
                 (Stop::Drain, Ok(())) => {

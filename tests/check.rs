@@ -1,0 +1,123 @@
+//! The command line: what it says of a configuration, and how it exits.
+
+use headwater_testkit::{Headwater, Origin, get, run};
+use std::path::PathBuf;
+use std::process::Output;
+
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("headwater-check-{name}-{}.toml", std::process::id()));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn check(name: &str, text: &str) -> (Option<i32>, String, String) {
+    let path = file(name, text);
+    let output = run(&["check", path.to_str().unwrap()]);
+    std::fs::remove_file(path).unwrap();
+    said(&output)
+}
+
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_shipped_files_are_good() {
+    for name in ["config/minimal.toml", "config/headwater.toml"] {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/").to_string() + name;
+        let (code, out, err) = said(&run(&["check", &path]));
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{name}");
+        assert!(out.trim_end().ends_with(": good"), "{out}");
+    }
+}
+
+#[test]
+fn every_mistake_is_shown_with_its_line_and_its_remedy() {
+    let text = "[origin]\nservers = [\"nowhere\"]\n[limits]\nmax_haed = \"1 KiB\"\nidle_timeout = 5\n[[rule]]\nname = \"x\"\npath = '('\n";
+    let (code, out, err) = check("all", text);
+    assert_eq!(code, Some(1));
+    for expected in [
+        ".toml:2:12\n", "\"nowhere\" is no server", ".toml:4:1\n", "did you mean `max_head`?", ".toml:5:16\n",
+        "wants a string", ".toml:8:8\n", "no regular expression", "4 | max_haed = \"1 KiB\"\n  | ^^^^^^^^\n",
+    ] {
+        assert!(err.contains(expected), "{expected:?} is not in\n{err}");
+    }
+    assert!(out.contains("4 mistakes"), "{out}");
+}
+
+#[test]
+fn what_comes_in_later_versions_is_refused_and_not_ignored() {
+    let text = "[listen]\nhttps = [\"0.0.0.0:443\"]\nproxy_protocol_from = [\"10.0.0.0/8\"]\n[tls]\ncertificate = \"a\"\n\
+                [origin]\nservers = [\"a:1\"]\nhealth = { path = \"/\" }\n\
+                [[cdn]]\nname = \"a\"\nkind = \"generic\"\nnetworks = [\"::1\"]\nclient_certificate = \"a\"\n";
+    let (code, _, err) = check("later", text);
+    assert_eq!((code, err.matches("this version of Headwater has no").count()), (Some(1), 5), "{err}");
+    let off = "[listen]\nhttps = []\nproxy_protocol_from = []\n[origin]\nservers = [\"a:1\"]\n";
+    assert_eq!(check("later-off", off).0, Some(0));
+}
+
+#[test]
+fn a_rule_that_no_path_reaches_is_warned_of() {
+    let text = "[origin]\nservers = [\"a:1\"]\n[[rule]]\nname = \"all\"\npath = '^/'\n[[rule]]\nname = \"css\"\npath = '\\.css$'\n";
+    let (code, out, err) = check("shadow", text);
+    assert_eq!(code, Some(0));
+    assert!(err.contains("warning: no path can reach this rule") && err.contains(":8:8"), "{err}");
+    assert!(out.contains("usable, with 1 warning"), "{out}");
+}
+
+#[test]
+fn several_files_are_checked_at_once_and_scripts_get_json() {
+    let (good, bad) = (file("good", "[origin]\nservers = [\"a:1\"]\n"), file("bad", "[origin]\nservers = []\n"));
+    let (code, out, _) = said(&run(&["check", good.to_str().unwrap(), bad.to_str().unwrap()]));
+    assert_eq!(code, Some(1));
+    assert!(out.contains("good.") || out.contains(": good"), "{out}");
+    let (code, out, _) = said(&run(&["check", "--json", bad.to_str().unwrap()]));
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &json["usable"], &json["mistakes"][0]["place"]["line"]), (Some(1), &false.into(), &2.into()));
+    for path in [good, bad] {
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn called_wrongly_it_exits_with_2() {
+    for arguments in [&["check"][..], &["serve"], &["nonsense"], &["check", "--set", "novalue", "x.toml"], &["demo", "--for", "5"]] {
+        assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    let (code, _, err) = said(&run(&["check", "/no/such/file.toml"]));
+    assert!(code == Some(1) && err.contains("cannot read /no/such/file.toml"), "{err}");
+    for verb in ["serve", "check", "demo", "networks", "whoopsie"] {
+        let (code, out, _) = said(&run(&[verb, "--help"]));
+        assert_eq!(code, Some(0));
+        assert!(verb == "networks" || verb == "whoopsie" || out.contains("Example"), "{out}");
+    }
+}
+
+#[test]
+fn the_command_line_stands_above_the_environment_and_that_above_the_file() {
+    let origin = Origin::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let config = format!("{}[identify]\nuntagged = \"serve\"\n", origin.config());
+    let deny = [("HEADWATER_IDENTIFY__UNTAGGED", "deny")];
+    let proxy = Headwater::start_with(&config, &[], &deny);
+    assert_eq!(get(proxy.http, "/", &[]).status, 403);
+    let proxy = Headwater::start_with(&config, &["--set", "identify.untagged=serve"], &deny);
+    assert_eq!(get(proxy.http, "/", &[]).status, 200);
+}
+
+#[test]
+fn what_cannot_start_says_why() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = file("taken", &format!("[listen]\nhttp = [\"{address}\"]\nadmin = \"127.0.0.1:0\"\n[origin]\nservers = [\"a:1\"]\n"));
+    let (code, _, err) = said(&run(&["serve", "-c", config.to_str().unwrap()]));
+    assert!(code == Some(1) && err.contains(&format!("cannot listen on {address}")), "{err}");
+    std::fs::remove_file(config).unwrap();
+}
+
+#[test]
+fn lists_of_networks_are_shown_and_imported() {
+    let (code, out, _) = said(&run(&["networks", "show", "fastly"]));
+    assert!(code == Some(0) && out.contains("151.101.0.0/16") && out.contains("# as of: 20"), "{out}");
+    assert_eq!(run(&["networks", "show", "nobody"]).status.code(), Some(1));
+}

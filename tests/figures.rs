@@ -1,0 +1,170 @@
+//! Figures: on /metrics, in Graphite and in StatsD, and true.
+
+use headwater_testkit::{Client, Headwater, Origin, Then, get, request, wait_until};
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const FASTLY: &str = "[[cdn]]\nname = \"fastly\"\nkind = \"fastly\"\nnetworks = [\"127.0.0.1\"]\n";
+
+#[test]
+fn every_figure_of_the_data_plane_is_given_out_as_prometheus_reads_it() {
+    let origin = Origin::with(|request, stream| {
+        let answer = match request.target.as_str() {
+            "/boom" => "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".to_string(),
+            "/bad" => "nonsense\r\n\r\n".to_string(),
+            _ => format!("HTTP/1.1 200 OK\r\nContent-Type: text/css\r\nContent-Length: 2000\r\n\r\n{}", "x".repeat(2000)),
+        };
+        let _ = stream.write_all(answer.as_bytes());
+        Then::Keep
+    });
+    let proxy = Headwater::start(&format!("{}{FASTLY}", origin.config()));
+    let fastly = ("X-CDN-Provider", "fastly");
+    get(proxy.http, "/a.css", &[fastly, ("Accept-Encoding", "gzip")]);
+    get(proxy.http, "/boom", &[fastly, ("Fastly-FF", "x")]);
+    get(proxy.http, "/bad", &[fastly, ("CF-Ray", "x")]);
+    get(proxy.http, "/status/images/beacon.gif?source=s", &[fastly]);
+    let report = r#"[{"type":"network-error","body":{"phase":"dns"}}]"#;
+    let head = request("POST", "/status/reports", &[("Content-Length", &report.len().to_string())]);
+    headwater_testkit::exchange(proxy.http, head + report);
+    proxy.wait_metric("headwater_pulls_total", &[], 5.0);
+    let metrics = proxy.metrics();
+    for (name, labels, value) in [
+        // The beacon's path ends in .gif, so it counts under the rule for pictures.
+        ("headwater_pulls_total", vec![("cdn", "fastly"), ("rule", "static"), ("code", "2xx")], 2.0),
+        ("headwater_pulls_total", vec![("cdn", "fastly"), ("rule", "default"), ("code", "5xx")], 2.0),
+        ("headwater_pull_duration_seconds_count", vec![("cdn", "fastly")], 4.0),
+        ("headwater_upstream_first_byte_seconds_count", vec![("cdn", "fastly")], 2.0),
+        ("headwater_upstream_errors_total", vec![("reason", "bad_head")], 1.0),
+        ("headwater_gzip_bytes_total", vec![("direction", "in")], 2000.0),
+        ("headwater_whoopsie_total", vec![("cdn", "fastly"), ("reason", "origin_5xx"), ("language", "en")], 1.0),
+        ("headwater_whoopsie_total", vec![("cdn", "fastly"), ("reason", "bad_head"), ("language", "en")], 1.0),
+        ("headwater_beacons_total", vec![("source", "s"), ("cdn", "fastly")], 1.0),
+        ("headwater_beacon_countries_total", vec![("country", "unknown")], 1.0),
+        ("headwater_reports_total", vec![("type", "network-error"), ("phase", "dns"), ("cdn", "unknown")], 1.0),
+        ("headwater_identity_mismatch_total", vec![("claimed", "fastly")], 1.0),
+        ("headwater_policy_reload_failed", vec![], 0.0),
+        ("headwater_log_lines_dropped_total", vec![], 0.0),
+        ("headwater_upstream_connections", vec![("state", "open")], 1.0),
+        ("headwater_upstream_connections", vec![("state", "idle")], 1.0),
+        ("headwater_upstream_connections", vec![("state", "waiting")], 0.0),
+    ] {
+        assert!(!metrics.series(name, &labels).is_empty(), "{name}{labels:?} is missing from\n{}", metrics.0);
+        assert_eq!(metrics.value(name, &labels), value, "{name}{labels:?}\n{}", metrics.0);
+    }
+    let out = metrics.value("headwater_gzip_bytes_total", &[("direction", "out")]);
+    assert_eq!(metrics.value("headwater_pull_bytes_total", &[("cdn", "fastly"), ("rule", "static")]), out + 43.0);
+    for line in metrics.0.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+        let name = series.split('{').next().unwrap().trim_end_matches("_bucket").trim_end_matches("_sum").trim_end_matches("_count");
+        assert!(metrics.0.contains(&format!("# TYPE {name} ")) && metrics.0.contains(&format!("# HELP {name} ")), "{line}");
+    }
+}
+
+#[test]
+fn bytes_are_those_that_were_sent() {
+    let origin = Origin::with(|_, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+        let _ = stream.write_all(&vec![0; 100_000_000]);
+        Then::Close
+    });
+    let proxy = Headwater::start(&origin.config());
+    let mut client = Client::connect(proxy.http);
+    client.send(request("GET", "/", &[]));
+    client.read_bytes(1_000_000);
+    drop(client);
+    proxy.wait_for_log(|line| line.contains("end=downstream"));
+    wait_until("it is counted", || proxy.metrics().value("headwater_pull_bytes_total", &[]) > 0.0);
+    let bytes = proxy.metrics().value("headwater_pull_bytes_total", &[]);
+    assert!((900_000.0..100_000_000.0).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn the_admin_endpoint_tells_of_health_and_state() {
+    let origin = Origin::answering(OK);
+    let proxy = Headwater::start(&format!("{}{FASTLY}", origin.config()));
+    get(proxy.http, "/", &[("X-CDN-Provider", "fastly")]);
+    proxy.wait_metric("headwater_pulls_total", &[], 1.0);
+    assert_eq!((get(proxy.admin, "/livez", &[]).status, get(proxy.admin, "/readyz", &[]).status), (200, 200));
+    let status: serde_json::Value = serde_json::from_str(&get(proxy.admin, "/status", &[]).text()).unwrap();
+    assert_eq!(status["providers"]["fastly"]["pulls"], 1);
+    assert_eq!(status["providers"]["fastly"]["bytes"], 2);
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["policy"]["hash"].as_str().map(str::len), Some(16));
+    assert_eq!(status["upstream"]["servers"][0]["server"], origin.address.to_string());
+    assert_eq!(get(proxy.admin, "/nothing", &[]).status, 404);
+}
+
+/// A Graphite that keeps what it hears.
+fn graphite(listener: TcpListener) -> Arc<Mutex<Vec<(String, f64, u64)>>> {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let kept = heard.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                let words: Vec<&str> = line.split(' ').collect();
+                kept.lock().unwrap().push((words[0].to_string(), words[1].parse().unwrap(), words[2].parse().unwrap()));
+            }
+        }
+    });
+    heard
+}
+
+#[test]
+fn graphite_hears_of_the_time_it_was_away() {
+    let origin = Origin::answering(OK);
+    let place = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = place.local_addr().unwrap();
+    drop(place);
+    let config = format!("{}{FASTLY}[metrics]\ngraphite = \"{address}\"\nprefix = \"web.hw\"\ninterval = \"300ms\"\n", origin.config());
+    let proxy = Headwater::start(&config);
+    get(proxy.http, "/", &[("X-CDN-Provider", "fastly")]);
+    std::thread::sleep(Duration::from_millis(2300));
+    let mut listener = None;
+    wait_until("the port is free", || {
+        listener = TcpListener::bind(address).ok();
+        listener.is_some()
+    });
+    let heard = graphite(listener.unwrap());
+    let name = "web.hw.pulls_total.fastly.2xx.default";
+    let times = || heard.lock().unwrap().iter().filter(|(found, _, _)| found == name).map(|(_, _, time)| *time).collect::<Vec<_>>();
+    wait_until("it hears", || times().len() > 6);
+    let times = times();
+    assert!(times.windows(2).all(|pair| pair[0] <= pair[1]));
+    assert!(times.last().unwrap() - times[0] >= 2, "the points keep the time they were read at: {times:?}");
+    assert_eq!(heard.lock().unwrap().iter().find(|(found, _, _)| found == name).unwrap().1, 1.0);
+}
+
+#[test]
+fn statsd_hears_what_was_added_since() {
+    let origin = Origin::answering(OK);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let config = format!("{}[metrics]\nstatsd = \"{}\"\ninterval = \"200ms\"\n", origin.config(), socket.local_addr().unwrap());
+    let proxy = Headwater::start(&config);
+    let mut sums: HashMap<String, f64> = HashMap::new();
+    let mut client = Client::connect(proxy.http);
+    let mut packet = [0; 65536];
+    for round in 1..=3 {
+        for _ in 0..5 {
+            client.send(request("GET", "/", &[]));
+            client.read_response();
+        }
+        while sums.get("headwater.pulls_total.untagged.2xx.default").copied().unwrap_or(0.0) < f64::from(round * 5) {
+            let count = socket.recv(&mut packet).expect("statsd is sent to");
+            for line in std::str::from_utf8(&packet[..count]).unwrap().lines() {
+                let (name, rest) = line.split_once(':').unwrap();
+                let (value, kind) = rest.split_once('|').unwrap();
+                assert!(["c", "g"].contains(&kind), "{line}");
+                if kind == "c" {
+                    *sums.entry(name.to_string()).or_default() += value.parse::<f64>().unwrap();
+                }
+            }
+        }
+    }
+    assert_eq!(sums["headwater.pulls_total.untagged.2xx.default"], 15.0);
+}

@@ -1,0 +1,98 @@
+//! The access log: its lines to the letter, and pulls that never wait for it.
+
+use headwater_testkit::{Headwater, Origin, exchange, get, needs, request};
+use std::process::Command;
+use std::time::Instant;
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn matches(expression: &str, line: &str) -> bool {
+    let script = "import re, sys\nsys.exit(0 if re.fullmatch(sys.argv[1], sys.argv[2]) else 1)";
+    Command::new("python3").args(["-c", script, expression, line]).status().expect("python3 is there").success()
+}
+
+#[test]
+fn a_combined_line_is_what_it_is_documented_to_be() {
+    let origin = Origin::answering(OK);
+    let proxy = Headwater::start(&origin.config());
+    get(proxy.http, "/a?b", &[("User-Agent", "Moz \"x\" \\"), ("Referer", "http://a/")]);
+    let line = proxy.wait_for_log(|line| line.contains("/a?b"));
+    let expected = r#"shop\.example:\d+ 127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/20\d\d:\d\d:\d\d:\d\d \+0000\] "GET /a\?b HTTP/1\.1" 200 2 "http://a/" "Moz \\"x\\" \\\\" cdn=untagged rule=default id=[0-9a-f]{32} total=0\.\d{6} first_byte=0\.\d{6} upstream=127\.0\.0\.1:\d+ end=complete"#;
+    assert!(matches(expected, &line), "{line}");
+}
+
+#[test]
+fn a_json_line_has_every_field() {
+    let origin = Origin::answering(OK);
+    let proxy = Headwater::start(&format!("{}[log]\nformat = \"json\"\n", origin.config()));
+    exchange(proxy.http, request("GET", "/\"\\x?y=%00", &[("User-Agent", "ü\u{1f600}")]));
+    let line = proxy.wait_for_log(|line| line.contains("shop.example"));
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    for (key, value) in [
+        ("host", "shop.example"), ("client", "127.0.0.1"), ("country", "unknown"), ("method", "GET"), ("target", "/\"\\x?y=%00"),
+        ("protocol", "HTTP/1.1"), ("referer", ""), ("user_agent", "ü\u{1f600}"), ("cdn", "untagged"), ("rule", "default"), ("end", "complete"),
+    ] {
+        assert_eq!(json[key], value, "{line}");
+    }
+    assert_eq!((&json["status"], &json["bytes"]), (&200.into(), &2.into()));
+    assert!(json["total"].as_f64().is_some() && json["first_byte"].as_f64().is_some());
+    assert!(matches(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", json["time"].as_str().unwrap()), "{line}");
+}
+
+#[test]
+fn what_strangers_send_cannot_break_a_line() {
+    let origin = Origin::answering(OK);
+    let proxy = Headwater::start(&origin.config());
+    exchange(proxy.http, b"GET /\xc3\xbc HTTP/1.1\r\nHost: a\r\nUser-Agent: \xff\"\t\\\r\n\r\n".to_vec());
+    let line = proxy.wait_for_log(|line| line.contains("GET /"));
+    assert!(line.contains(r#""GET /\xc3\xbc HTTP/1.1""#) && line.contains(r#""\xff\"\x09\\""#), "{line}");
+    exchange(proxy.http, b"G\0T / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec());
+    proxy.wait_for_log(|line| line.contains("\"-\" 400 "));
+    get(proxy.http, "/long", &[("User-Agent", &"x".repeat(20_000))]);
+    assert!(proxy.wait_for_log(|line| line.contains("/long")).len() < 5000);
+}
+
+#[test]
+fn goaccess_reads_it() {
+    needs("/usr/bin/goaccess", "goaccess");
+    let origin = Origin::answering(OK);
+    let folder = std::env::temp_dir().join(format!("headwater-goaccess-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let log = folder.join("access.log");
+    let proxy = Headwater::start(&format!("{}[log]\naccess = \"{}\"\n", origin.config(), log.display()));
+    for n in 0..10 {
+        get(proxy.http, &format!("/{n}"), &[("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0"), ("Referer", "http://a/")]);
+    }
+    headwater_testkit::wait_until("ten lines are written", || std::fs::read_to_string(&log).is_ok_and(|all| all.lines().count() == 10));
+    let report = folder.join("report.json");
+    let output = Command::new("goaccess")
+        .args(["--log-format=VCOMBINED", "--no-global-config", "-f"])
+        .arg(&log)
+        .arg("-o")
+        .arg(&report)
+        .output()
+        .unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&report).unwrap_or_else(|_| panic!("{output:?}"))).unwrap();
+    assert_eq!((&json["general"]["valid_requests"], &json["general"]["failed_requests"]), (&10.into(), &0.into()), "{}", json["general"]);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_log_that_nobody_takes_delays_no_pull_and_what_is_lost_is_counted() {
+    let origin = Origin::answering(OK);
+    let fifo = std::env::temp_dir().join(format!("headwater-fifo-{}", std::process::id()));
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut proxy = Headwater::start(&format!("{}[log]\naccess = \"{}\"\n", origin.config(), fifo.display()));
+    let mut client = headwater_testkit::Client::connect(proxy.http);
+    let agent = "x".repeat(4000);
+    let started = Instant::now();
+    for n in 0..1500 {
+        client.send(request("GET", &format!("/{n}"), &[("User-Agent", &agent)]));
+        assert_eq!(client.read_response().status, 200);
+    }
+    assert!(started.elapsed().as_secs() < 8, "{:?}", started.elapsed());
+    headwater_testkit::wait_until("drops are counted", || proxy.metrics().value("headwater_log_lines_dropped_total", &[]) > 100.0);
+    assert_eq!(proxy.stop(), Some(0), "nor does it keep the process from ending");
+    std::fs::remove_file(fifo).unwrap();
+}
