@@ -38,8 +38,15 @@ fn every_mistake_is_shown_with_its_line_and_its_remedy() {
     let (code, out, err) = check("all", text);
     assert_eq!(code, Some(1));
     for expected in [
-        ".toml:2:12\n", "\"nowhere\" is no server", ".toml:4:1\n", "did you mean `max_head`?", ".toml:5:16\n",
-        "wants a string", ".toml:8:8\n", "no regular expression", "4 | max_haed = \"1 KiB\"\n  | ^^^^^^^^\n",
+        ".toml:2:12\n",
+        "\"nowhere\" is no server",
+        ".toml:4:1\n",
+        "did you mean `max_head`?",
+        ".toml:5:16\n",
+        "wants a string",
+        ".toml:8:8\n",
+        "no regular expression",
+        "4 | max_haed = \"1 KiB\"\n  | ^^^^^^^^\n",
     ] {
         assert!(err.contains(expected), "{expected:?} is not in\n{err}");
     }
@@ -82,7 +89,9 @@ fn several_files_are_checked_at_once_and_scripts_get_json() {
 
 #[test]
 fn called_wrongly_it_exits_with_2() {
-    for arguments in [&["check"][..], &["serve"], &["nonsense"], &["check", "--set", "novalue", "x.toml"], &["demo", "--for", "5"]] {
+    for arguments in
+        [&["check"][..], &["serve"], &["nonsense"], &["check", "--set", "novalue", "x.toml"], &["demo", "--for", "5"]]
+    {
         assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
     }
     let (code, _, err) = said(&run(&["check", "/no/such/file.toml"]));
@@ -109,7 +118,10 @@ fn the_command_line_stands_above_the_environment_and_that_above_the_file() {
 fn what_cannot_start_says_why() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let config = file("taken", &format!("[listen]\nhttp = [\"{address}\"]\nadmin = \"127.0.0.1:0\"\n[origin]\nservers = [\"a:1\"]\n"));
+    let config = file(
+        "taken",
+        &format!("[listen]\nhttp = [\"{address}\"]\nadmin = \"127.0.0.1:0\"\n[origin]\nservers = [\"a:1\"]\n"),
+    );
     let (code, _, err) = said(&run(&["serve", "-c", config.to_str().unwrap()]));
     assert!(code == Some(1) && err.contains(&format!("cannot listen on {address}")), "{err}");
     std::fs::remove_file(config).unwrap();

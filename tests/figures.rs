@@ -16,7 +16,9 @@ fn every_figure_of_the_data_plane_is_given_out_as_prometheus_reads_it() {
         let answer = match request.target.as_str() {
             "/boom" => "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".to_string(),
             "/bad" => "nonsense\r\n\r\n".to_string(),
-            _ => format!("HTTP/1.1 200 OK\r\nContent-Type: text/css\r\nContent-Length: 2000\r\n\r\n{}", "x".repeat(2000)),
+            _ => {
+                format!("HTTP/1.1 200 OK\r\nContent-Type: text/css\r\nContent-Length: 2000\r\n\r\n{}", "x".repeat(2000))
+            }
         };
         let _ = stream.write_all(answer.as_bytes());
         Then::Keep
@@ -60,8 +62,17 @@ fn every_figure_of_the_data_plane_is_given_out_as_prometheus_reads_it() {
     for line in metrics.0.lines().filter(|line| !line.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
-        let name = series.split('{').next().unwrap().trim_end_matches("_bucket").trim_end_matches("_sum").trim_end_matches("_count");
-        assert!(metrics.0.contains(&format!("# TYPE {name} ")) && metrics.0.contains(&format!("# HELP {name} ")), "{line}");
+        let name = series
+            .split('{')
+            .next()
+            .unwrap()
+            .trim_end_matches("_bucket")
+            .trim_end_matches("_sum")
+            .trim_end_matches("_count");
+        assert!(
+            metrics.0.contains(&format!("# TYPE {name} ")) && metrics.0.contains(&format!("# HELP {name} ")),
+            "{line}"
+        );
     }
 }
 
@@ -120,7 +131,10 @@ fn graphite_hears_of_the_time_it_was_away() {
     let place = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = place.local_addr().unwrap();
     drop(place);
-    let config = format!("{}{FASTLY}[metrics]\ngraphite = \"{address}\"\nprefix = \"web.hw\"\ninterval = \"300ms\"\n", origin.config());
+    let config = format!(
+        "{}{FASTLY}[metrics]\ngraphite = \"{address}\"\nprefix = \"web.hw\"\ninterval = \"300ms\"\n",
+        origin.config()
+    );
     let proxy = Headwater::start(&config);
     get(proxy.http, "/", &[("X-CDN-Provider", "fastly")]);
     std::thread::sleep(Duration::from_millis(2300));
@@ -131,7 +145,9 @@ fn graphite_hears_of_the_time_it_was_away() {
     });
     let heard = graphite(listener.unwrap());
     let name = "web.hw.pulls_total.fastly.2xx.default";
-    let times = || heard.lock().unwrap().iter().filter(|(found, _, _)| found == name).map(|(_, _, time)| *time).collect::<Vec<_>>();
+    let times = || {
+        heard.lock().unwrap().iter().filter(|(found, _, _)| found == name).map(|(_, _, time)| *time).collect::<Vec<_>>()
+    };
     wait_until("it hears", || times().len() > 6);
     let times = times();
     assert!(times.windows(2).all(|pair| pair[0] <= pair[1]));
@@ -144,7 +160,8 @@ fn statsd_hears_what_was_added_since() {
     let origin = Origin::answering(OK);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let config = format!("{}[metrics]\nstatsd = \"{}\"\ninterval = \"200ms\"\n", origin.config(), socket.local_addr().unwrap());
+    let config =
+        format!("{}[metrics]\nstatsd = \"{}\"\ninterval = \"200ms\"\n", origin.config(), socket.local_addr().unwrap());
     let proxy = Headwater::start(&config);
     let mut sums: HashMap<String, f64> = HashMap::new();
     let mut client = Client::connect(proxy.http);

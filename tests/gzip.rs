@@ -25,8 +25,17 @@ fn is_gzipped(headwater: &Headwater, path: &str) -> bool {
 fn a_client_that_accepts_gzip_gets_it() {
     let (_origin, headwater) = before_text();
     for accepted in [
-        "gzip", "GZIP", "x-gzip", "gzip;q=1.0", "gzip; q=0.5", "*", "deflate, gzip, br", "br;q=1.0, gzip;q=0.8, *;q=0.1",
-        "gzip;q=0.5, identity;q=0.1", "identity;q=0, *", "gzip,identity;q=0",
+        "gzip",
+        "GZIP",
+        "x-gzip",
+        "gzip;q=1.0",
+        "gzip; q=0.5",
+        "*",
+        "deflate, gzip, br",
+        "br;q=1.0, gzip;q=0.8, *;q=0.1",
+        "gzip;q=0.5, identity;q=0.1",
+        "identity;q=0, *",
+        "gzip,identity;q=0",
     ] {
         let got = get(headwater.http, "/", &[("Accept-Encoding", accepted)]);
         assert_eq!(got.header("Content-Encoding"), Some("gzip"), "{accepted}\n{}", got.head);
@@ -39,8 +48,22 @@ fn a_client_that_accepts_gzip_gets_it() {
 fn a_client_that_does_not_accept_gzip_gets_the_text() {
     let (_origin, headwater) = before_text();
     for accepted in [
-        "", "identity", "br", "deflate", "gzip;q=0", "gzip;q=0.0", "gzip;q=0.000", "gzip ; q=0", "gzip;Q=0", "gzip;q=0, *",
-        "*, gzip;q=0", "*;q=0", "sgzip", "gzipped", "identity, gzip;q=0.5", "identity;q=1, *;q=0.2",
+        "",
+        "identity",
+        "br",
+        "deflate",
+        "gzip;q=0",
+        "gzip;q=0.0",
+        "gzip;q=0.000",
+        "gzip ; q=0",
+        "gzip;Q=0",
+        "gzip;q=0, *",
+        "*, gzip;q=0",
+        "*;q=0",
+        "sgzip",
+        "gzipped",
+        "identity, gzip;q=0.5",
+        "identity;q=1, *;q=0.2",
     ] {
         let got = get(headwater.http, "/", &[("Accept-Encoding", accepted)]);
         assert_eq!((got.status, got.header("Content-Encoding")), (200, None), "{accepted:?}\n{}", got.head);
@@ -204,7 +227,10 @@ fn what_the_origin_sent_so_far_is_not_held_back_when_it_pauses() {
             }
         }
         let first_half_after = first_half_after.expect("the first half");
-        assert!(first_half_after < Duration::from_secs(1), "{accepted}: the first half came after {first_half_after:?}");
+        assert!(
+            first_half_after < Duration::from_secs(1),
+            "{accepted}: the first half came after {first_half_after:?}"
+        );
         assert_eq!(plain, half.repeat(2).as_bytes(), "{accepted}");
     }
 }
@@ -222,7 +248,8 @@ fn a_long_text_comes_out_as_it_went_in() {
     let sent = body.clone();
     let origin = Origin::with(move |request, stream| {
         if request.target == "/chunked" {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/css\r\nTransfer-Encoding: chunked\r\n\r\n");
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/css\r\nTransfer-Encoding: chunked\r\n\r\n");
             for piece in sent.as_bytes().chunks(70_001) {
                 let _ = stream.write_all(format!("{:X}\r\n", piece.len()).as_bytes());
                 let _ = stream.write_all(piece);

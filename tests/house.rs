@@ -6,7 +6,10 @@ use std::process::Command;
 
 #[test]
 fn no_arrow_points_where_none_may() {
-    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).output().unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .output()
+        .unwrap();
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
@@ -39,10 +42,14 @@ fn the_reference_names_every_key() {
     let reference = std::fs::read_to_string(path).unwrap();
     // The keys are those that the compiler of the configuration asks for.
     let source = ["compile.rs", "rules.rs", "providers.rs"]
-        .map(|file| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/config/src").join(file)).unwrap())
+        .map(|file| {
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/config/src").join(file)).unwrap()
+        })
         .concat();
     let mut seen = 0;
-    for getter in ["string(\"", "strings(\"", "duration(\"", "size(\"", "integer(\"", "boolean(\"", "one_of(\"", "sink(\""] {
+    for getter in
+        ["string(\"", "strings(\"", "duration(\"", "size(\"", "integer(\"", "boolean(\"", "one_of(\"", "sink(\""]
+    {
         for key in source.split(getter).skip(1).map(|rest| rest.split('"').next().unwrap()) {
             assert!(reference.contains(&format!("{key} =")), "{key} is not in config/headwater.toml");
             seen += 1;

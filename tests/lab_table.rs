@@ -1,6 +1,8 @@
 //! Seventeen things that reverse proxies get wrong, each done right.
 
-use headwater_testkit::{Apache, Client, FASTLY, Headwater, Nginx, Origin, Recorded, Response, Then, Wire, answer, get, request};
+use headwater_testkit::{
+    Apache, Client, FASTLY, Headwater, Nginx, Origin, Recorded, Response, Then, Wire, answer, get, request,
+};
 
 fn text() -> String {
     "All the world's a stage, and all the men and women merely players. ".repeat(150)
@@ -114,7 +116,8 @@ fn row_5_a_304_says_vary() {
 
 #[test]
 fn row_6_what_must_not_be_transformed_is_not() {
-    let origin = Origin::with(|request, stream| page_with(request, stream, &[("Cache-Control", "no-transform, max-age=60")]));
+    let origin =
+        Origin::with(|request, stream| page_with(request, stream, &[("Cache-Control", "no-transform, max-age=60")]));
     let headwater = Headwater::before(&origin);
     let got = get(headwater.http, "/", &[GZIP]);
     assert_eq!(got.header("Content-Encoding"), None, "{}", got.head);
@@ -231,7 +234,9 @@ fn row_11_a_lifetime_is_never_said_twice() {
     let both = "Cache-Control: no-transform, max-age=60\r\n";
     assert_eq!(lifetime("set", both), ["max-age=3600"]);
     assert_eq!(lifetime("default", both), ["no-transform,max-age=60"]);
-    for said in [both, "Cache-Control: max-age=86400\r\nCache-Control: public\r\n", "Cache-Control: max-age=5, max-age=9\r\n"] {
+    for said in
+        [both, "Cache-Control: max-age=86400\r\nCache-Control: public\r\n", "Cache-Control: max-age=5, max-age=9\r\n"]
+    {
         for mode in ["set", "default", "cap"] {
             let left = lifetime(mode, said).join(",");
             assert!(mode == "default" || left.matches("max-age").count() == 1, "{mode} of {said:?}: {left}");
@@ -257,7 +262,8 @@ fn row_12_an_error_never_gets_a_lifetime() {
         ));
         let rules = "[[rule]]\nname = \"all\"\npath = '.'\ncache_control = \"max-age=5\"\nstatus = [\"2xx\", \"4xx\"]\n\
                      cdn = { fastly = { surrogate_control = \"max-age=9\" } }\n";
-        let headwater = Headwater::before_with(&origin, &format!("[whoopsie]\nanswer = \"{answers}\"\n{FASTLY}{rules}"));
+        let headwater =
+            Headwater::before_with(&origin, &format!("[whoopsie]\nanswer = \"{answers}\"\n{FASTLY}{rules}"));
         let got = get(headwater.http, "/", &[("X-CDN-Provider", "fastly")]);
         assert_eq!((got.status, got.header("Cache-Control")), (500, Some("no-store")), "{}", got.head);
         for name in ["Expires", "Surrogate-Control", "CDN-Cache-Control"] {
@@ -311,14 +317,18 @@ fn row_14_a_rules_headers_are_on_a_404_too() {
 #[test]
 fn row_15_what_connection_names_does_not_reach_the_app() {
     let (origin, headwater) = before_page();
-    get(headwater.http, "/", &[
-        ("X-Secret", "1"),
-        ("TE", "trailers"),
-        ("Keep-Alive", "timeout=99"),
-        ("Upgrade", "h2c"),
-        ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
-        ("Connection", "X-Secret, TE, Keep-Alive, Upgrade, HTTP2-Settings"),
-    ]);
+    get(
+        headwater.http,
+        "/",
+        &[
+            ("X-Secret", "1"),
+            ("TE", "trailers"),
+            ("Keep-Alive", "timeout=99"),
+            ("Upgrade", "h2c"),
+            ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
+            ("Connection", "X-Secret, TE, Keep-Alive, Upgrade, HTTP2-Settings"),
+        ],
+    );
     let seen = origin.last();
     for name in ["X-Secret", "TE", "Keep-Alive", "Upgrade", "HTTP2-Settings"] {
         assert!(!seen.has(name), "the app saw {name}:\n{}", seen.head);
@@ -339,8 +349,14 @@ fn row_16_a_strangers_word_on_addresses_does_not_reach_the_app() {
 fn row_17_underscore_twins_do_not_reach_the_app() {
     let (origin, headwater) = before_page();
     let twins = [
-        "X_Forwarded_For", "X_Real_IP", "X_Forwarded_Proto", "X_Forwarded_Host", "X_CDN_Provider", "x_forwarded_for",
-        "X-Forwarded_For", "X_Request_Id",
+        "X_Forwarded_For",
+        "X_Real_IP",
+        "X_Forwarded_Proto",
+        "X_Forwarded_Host",
+        "X_CDN_Provider",
+        "x_forwarded_for",
+        "X-Forwarded_For",
+        "X_Request_Id",
     ];
     let headers: Vec<_> = twins.iter().map(|name| (*name, "6.6.6.6")).collect();
     get(headwater.http, "/", &headers);

@@ -29,8 +29,17 @@ fn a_json_line_has_every_field() {
     let line = proxy.wait_for_log(|line| line.contains("shop.example"));
     let json: serde_json::Value = serde_json::from_str(&line).unwrap();
     for (key, value) in [
-        ("host", "shop.example"), ("client", "127.0.0.1"), ("country", "unknown"), ("method", "GET"), ("target", "/\"\\x?y=%00"),
-        ("protocol", "HTTP/1.1"), ("referer", ""), ("user_agent", "ü\u{1f600}"), ("cdn", "untagged"), ("rule", "default"), ("end", "complete"),
+        ("host", "shop.example"),
+        ("client", "127.0.0.1"),
+        ("country", "unknown"),
+        ("method", "GET"),
+        ("target", "/\"\\x?y=%00"),
+        ("protocol", "HTTP/1.1"),
+        ("referer", ""),
+        ("user_agent", "ü\u{1f600}"),
+        ("cdn", "untagged"),
+        ("rule", "default"),
+        ("end", "complete"),
     ] {
         assert_eq!(json[key], value, "{line}");
     }
@@ -61,9 +70,15 @@ fn goaccess_reads_it() {
     let log = folder.join("access.log");
     let proxy = Headwater::start(&format!("{}[log]\naccess = \"{}\"\n", origin.config(), log.display()));
     for n in 0..10 {
-        get(proxy.http, &format!("/{n}"), &[("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0"), ("Referer", "http://a/")]);
+        get(
+            proxy.http,
+            &format!("/{n}"),
+            &[("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0"), ("Referer", "http://a/")],
+        );
     }
-    headwater_testkit::wait_until("ten lines are written", || std::fs::read_to_string(&log).is_ok_and(|all| all.lines().count() == 10));
+    headwater_testkit::wait_until("ten lines are written", || {
+        std::fs::read_to_string(&log).is_ok_and(|all| all.lines().count() == 10)
+    });
     let report = folder.join("report.json");
     let output = Command::new("goaccess")
         .args(["--log-format=VCOMBINED", "--no-global-config", "-f"])
@@ -74,7 +89,12 @@ fn goaccess_reads_it() {
         .unwrap();
     let json: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(&report).unwrap_or_else(|_| panic!("{output:?}"))).unwrap();
-    assert_eq!((&json["general"]["valid_requests"], &json["general"]["failed_requests"]), (&10.into(), &0.into()), "{}", json["general"]);
+    assert_eq!(
+        (&json["general"]["valid_requests"], &json["general"]["failed_requests"]),
+        (&10.into(), &0.into()),
+        "{}",
+        json["general"]
+    );
     std::fs::remove_dir_all(folder).unwrap();
 }
 
@@ -92,7 +112,9 @@ fn a_log_that_nobody_takes_delays_no_pull_and_what_is_lost_is_counted() {
         assert_eq!(client.read_response().status, 200);
     }
     assert!(started.elapsed().as_secs() < 8, "{:?}", started.elapsed());
-    headwater_testkit::wait_until("drops are counted", || proxy.metrics().value("headwater_log_lines_dropped_total", &[]) > 100.0);
+    headwater_testkit::wait_until("drops are counted", || {
+        proxy.metrics().value("headwater_log_lines_dropped_total", &[]) > 100.0
+    });
     assert_eq!(proxy.stop(), Some(0), "nor does it keep the process from ending");
     std::fs::remove_file(fifo).unwrap();
 }

@@ -39,7 +39,11 @@ fn a_broken_file_keeps_the_old_policy_and_is_told_of() {
     proxy.rewrite("[origin]\nservrs = []\n");
     let answer = post_reload(&proxy, &[]);
     assert_eq!(answer.status, 422);
-    assert!(answer.text().contains("headwater.toml:6:1") && answer.text().contains("did you mean `servers`?"), "{}", answer.text());
+    assert!(
+        answer.text().contains("headwater.toml:6:1") && answer.text().contains("did you mean `servers`?"),
+        "{}",
+        answer.text()
+    );
     proxy.wait_for_stderr("the old policy stays in force");
     assert_eq!(proxy.metrics().value("headwater_policy_reload_failed", &[]), 1.0);
     assert!(get(proxy.admin, "/status", &[]).text().contains("\"reload_failed\": true"));
@@ -94,7 +98,11 @@ fn only_who_has_the_token_may_reload_where_there_is_one() {
     assert_eq!(get(proxy.admin, "/reload", &[]).status, 405);
     assert_eq!(get(proxy.admin, "/metrics", &[]).status, 200);
     let open = Headwater::start(&origin.config());
-    assert_eq!(post_reload(&open, &[("Origin", "https://evil.example")]).status, 403, "a page in a browser is no operator");
+    assert_eq!(
+        post_reload(&open, &[("Origin", "https://evil.example")]).status,
+        403,
+        "a page in a browser is no operator"
+    );
 }
 
 fn slow_origin() -> Origin {

@@ -217,13 +217,13 @@ impl GzipBody {
 }
 
 /// A compressor on loan from the thread's spare ones.
-struct Deflate {
+pub(crate) struct Deflate {
     level: u32,
     stream: Option<Compress>,
 }
 
 impl Deflate {
-    fn new(level: u32) -> Self {
+    pub fn new(level: u32) -> Self {
         let spare = SPARE
             .with_borrow_mut(|spare| spare.iter().position(|(of, _)| *of == level).map(|at| spare.swap_remove(at).1));
         let stream = spare.unwrap_or_else(|| Compress::new_gzip(Compression::new(level), 15));
@@ -231,7 +231,7 @@ impl Deflate {
     }
 
     /// Compresses some of the input into the output; says how much of the input was used.
-    fn run(&mut self, input: &[u8], out: &mut Vec<u8>, flush: FlushCompress) -> Result<usize, Broken> {
+    pub fn run(&mut self, input: &[u8], out: &mut Vec<u8>, flush: FlushCompress) -> Result<usize, Broken> {
         let Some(stream) = &mut self.stream else { return Err(Broken::Upstream) };
         out.reserve(GATHER);
         let before = stream.total_in();
@@ -239,7 +239,8 @@ impl Deflate {
         Ok((stream.total_in() - before) as usize)
     }
 
-    fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
+    /// Ends the stream.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
         let Some(stream) = &mut self.stream else { return Err(Broken::Upstream) };
         loop {
             out.reserve(GATHER);

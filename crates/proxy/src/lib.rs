@@ -20,6 +20,8 @@ mod forward;
 mod http1;
 mod identify;
 mod live;
+#[cfg(feature = "micro")]
+pub mod micro;
 mod negotiate;
 mod pull;
 mod push;

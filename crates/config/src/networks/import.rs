@@ -50,7 +50,9 @@ pub fn import(vendor: &str, text: &str, date: &str) -> Result<String, String> {
     let mut networks = IpNet::aggregate(&networks);
     networks.sort();
     let mut file = format!("# vendor: {proper_name}\n# source: {source}\n# as of: {date}\n");
-    file.push_str(&format!("# refresh: curl -fsS {source} | headwater networks import {name}\n"));
+    // Google names its ranges in a page for people; there is no list to fetch.
+    let fetch = if *name == "google" { "cat ranges-from-that-page.txt".into() } else { format!("curl -fsS {source}") };
+    file.push_str(&format!("# refresh: {fetch} | headwater networks import {name}\n"));
     networks.iter().for_each(|network| file.push_str(&format!("{network}\n")));
     Ok(file)
 }
