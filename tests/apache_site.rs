@@ -14,14 +14,17 @@ fn picture() -> Vec<u8> {
 
 fn site() -> (Apache, Headwater) {
     let (css, picture) = (css(), picture());
-    let apache = Apache::start("", &[
-        ("site.css", css.as_bytes()),
-        ("app.js", css.as_bytes()),
-        ("index.html", css.as_bytes()),
-        ("sub/page.html", b"<p>short</p>"),
-        ("photo.jpg", &picture),
-        ("with space.txt", b"spaced"),
-    ]);
+    let apache = Apache::start(
+        "",
+        &[
+            ("site.css", css.as_bytes()),
+            ("app.js", css.as_bytes()),
+            ("index.html", css.as_bytes()),
+            ("sub/page.html", b"<p>short</p>"),
+            ("photo.jpg", &picture),
+            ("with space.txt", b"spaced"),
+        ],
+    );
     let headwater = Headwater::start(&format!("[origin]\nservers = [\"{}\"]\n{FASTLY}", apache.address()));
     (apache, headwater)
 }
@@ -66,7 +69,12 @@ fn a_page_is_compressed_and_keeps_the_lifetime_it_has() {
 fn a_picture_goes_through_untouched() {
     let (_apache, headwater) = site();
     let got = pull(&headwater, "/photo.jpg", &[GZIP]);
-    assert_eq!((got.header("Content-Encoding"), got.header("Content-Type")), (None, Some("image/jpeg")), "{}", got.head);
+    assert_eq!(
+        (got.header("Content-Encoding"), got.header("Content-Type")),
+        (None, Some("image/jpeg")),
+        "{}",
+        got.head
+    );
     assert_eq!((got.header("Cache-Control"), got.header("Accept-Ranges")), (Some(STATIC), Some("bytes")));
     assert!(got.body == picture());
     assert!(!got.header("ETag").unwrap().starts_with("W/"), "{}", got.head);
@@ -75,7 +83,9 @@ fn a_picture_goes_through_untouched() {
 #[test]
 fn what_was_pulled_once_revalidates() {
     let (_apache, headwater) = site();
-    for (path, headers) in [("/site.css", &[GZIP][..]), ("/site.css", &[]), ("/photo.jpg", &[GZIP]), ("/index.html", &[GZIP])] {
+    for (path, headers) in
+        [("/site.css", &[GZIP][..]), ("/site.css", &[]), ("/photo.jpg", &[GZIP]), ("/index.html", &[GZIP])]
+    {
         let first = pull(&headwater, path, headers);
         let tag = first.header("ETag").expect("Apache gives tags").to_string();
         let since = first.header("Last-Modified").expect("and dates").to_string();
@@ -138,7 +148,12 @@ fn apache_compresses_and_we_do_not_again() {
     let apache = Apache::start(deflate, &[("site.css", css().as_bytes())]);
     let headwater = Headwater::start(&format!("[origin]\nservers = [\"{}\"]\n", apache.address()));
     let got = get(headwater.http, "/site.css", &[GZIP]);
-    assert_eq!((got.headers("Content-Encoding"), got.headers("Vary")), (vec!["gzip"], vec!["Accept-Encoding"]), "{}", got.head);
+    assert_eq!(
+        (got.headers("Content-Encoding"), got.headers("Vary")),
+        (vec!["gzip"], vec!["Accept-Encoding"]),
+        "{}",
+        got.head
+    );
     assert_eq!(got.gunzip(), css().as_bytes());
 }
 

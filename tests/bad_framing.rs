@@ -56,8 +56,21 @@ fn several_lengths_are_refused() {
 fn a_length_is_digits() {
     let (origin, headwater) = before();
     for length in [
-        "+5", "-5", "5 5", "0x5", "5a", "", "5.0", "5;", "\"5\"", "18446744073709551616", "99999999999999999999999", "-0", "5e0",
-        "five", "٥",
+        "+5",
+        "-5",
+        "5 5",
+        "0x5",
+        "5a",
+        "",
+        "5.0",
+        "5;",
+        "\"5\"",
+        "18446744073709551616",
+        "99999999999999999999999",
+        "-0",
+        "5e0",
+        "five",
+        "٥",
     ] {
         assert_eq!(refusal(&headwater, &format!("Content-Length: {length}\r\n"), "hello"), 400, "{length:?}");
     }
@@ -68,8 +81,20 @@ fn a_length_is_digits() {
 fn a_transfer_encoding_is_chunked_and_nothing_else() {
     let (origin, headwater) = before();
     for coding in [
-        "identity", "xchunked", "chunkedx", "chunked, identity", "chunked, chunked", "chunked,", ", chunked", "\"chunked\"",
-        "chunked;q=1", "cow", "", "\x0bchunked", "gzip, chunked", "chunked gzip",
+        "identity",
+        "xchunked",
+        "chunkedx",
+        "chunked, identity",
+        "chunked, chunked",
+        "chunked,",
+        ", chunked",
+        "\"chunked\"",
+        "chunked;q=1",
+        "cow",
+        "",
+        "\x0bchunked",
+        "gzip, chunked",
+        "chunked gzip",
     ] {
         let status = refusal(&headwater, &format!("Transfer-Encoding: {coding}\r\n"), "0\r\n\r\n");
         assert!([400, 501].contains(&status), "{coding:?}: {status}");

@@ -1,6 +1,8 @@
 //! An answer that breaks off half way breaks off for the client too, and never looks whole.
 
-use headwater_testkit::{Client, Headwater, Origin, Recorded, Response, Then, Wire, exchange, get, request, wait_until};
+use headwater_testkit::{
+    Client, Headwater, Origin, Recorded, Response, Then, Wire, exchange, get, request, wait_until,
+};
 use std::time::{Duration, Instant};
 
 const SIZED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100000\r\n\r\n";
@@ -63,7 +65,9 @@ fn what_had_come_before_the_break_is_passed_on() {
 
 #[test]
 fn a_chunk_that_is_no_chunk_breaks_the_answer() {
-    for rest in ["xyz\r\nmore\r\n0\r\n\r\n", "-1\r\n", "4\r\nmore0\r\n\r\n", "4\nmore\r\n0\r\n\r\n", "FFFFFFFFFFFFFFFFFF\r\n"] {
+    for rest in
+        ["xyz\r\nmore\r\n0\r\n\r\n", "-1\r\n", "4\r\nmore0\r\n\r\n", "4\nmore\r\n0\r\n\r\n", "FFFFFFFFFFFFFFFFFF\r\n"]
+    {
         let origin = Origin::with(move |_, stream| {
             let _ = stream.write_all(format!("{CHUNKED}4\r\nsome\r\n{rest}").as_bytes());
             Then::Keep

@@ -23,7 +23,11 @@ fn fails(headwater: &Headwater, status: u16, reasons: &[&str]) {
     headwater.wait_metric("headwater_pulls_total", &[("code", "5xx"), ("rule", "static")], 1.0);
 }
 
-fn fails_after(behave: impl Fn(&Recorded, &mut dyn Wire) -> Then + Send + Sync + 'static, status: u16, reasons: &[&str]) {
+fn fails_after(
+    behave: impl Fn(&Recorded, &mut dyn Wire) -> Then + Send + Sync + 'static,
+    status: u16,
+    reasons: &[&str],
+) {
     let origin = Origin::with(behave);
     fails(&Headwater::before_with(&origin, "response_timeout = \"600ms\"\n"), status, reasons);
 }
@@ -200,7 +204,9 @@ fn is_quick(begun: Instant) -> bool {
 fn a_replaced_error_keeps_the_origins_connection() {
     let headers = [("Content-Type", "text/html")];
     let sized = answer("500 Internal Server Error", &headers, "a stack trace ".repeat(500));
-    let chunked = b"HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n3\r\noh!\r\n4\r\nbye!\r\n0\r\n\r\n".to_vec();
+    let chunked =
+        b"HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n3\r\noh!\r\n4\r\nbye!\r\n0\r\n\r\n"
+            .to_vec();
     let empty = answer("502 Bad Gateway", &[], "");
     for bytes in [sized, chunked, empty] {
         let origin = Origin::answering(bytes);
@@ -238,7 +244,8 @@ fn an_endless_error_is_not_read_to_its_end() {
 #[test]
 fn an_error_that_hesitates_does_not_hold_up_the_page() {
     let origin = Origin::with(|_, stream| {
-        let _ = stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\nTransfer-Encoding: chunked\r\n\r\n2\r\noh\r\n");
+        let _ =
+            stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\nTransfer-Encoding: chunked\r\n\r\n2\r\noh\r\n");
         let _ = stream.read(&mut [0]);
         Then::Close
     });

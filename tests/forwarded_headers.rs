@@ -30,7 +30,14 @@ fn a_requests_headers_keep_their_order_case_and_number() {
 
 #[test]
 fn an_answers_headers_keep_their_order_case_and_number() {
-    let sent = [("x-B", "1"), ("Set-Cookie", "a=1; Path=/"), ("X-a", "2"), ("set-cookie", "b=2, c"), ("X-Empty", ""), ("X-a", "3")];
+    let sent = [
+        ("x-B", "1"),
+        ("Set-Cookie", "a=1; Path=/"),
+        ("X-a", "2"),
+        ("set-cookie", "b=2, c"),
+        ("X-Empty", ""),
+        ("X-a", "3"),
+    ];
     let origin = Origin::answering(answer("200 OK", &sent, "ok"));
     let headwater = Headwater::before(&origin);
     let got = get(headwater.http, "/", &[]);
@@ -45,16 +52,19 @@ fn an_answers_headers_keep_their_order_case_and_number() {
 
 #[test]
 fn what_any_connection_line_names_is_dropped() {
-    let seen = seen("", &[
-        ("Connection", "X-One"),
-        ("X-One", "1"),
-        ("X-Two", "2"),
-        ("X-Three", "3"),
-        ("X-Kept", "4"),
-        ("connection", "keep-alive, x-two,,  X-THREE "),
-        ("Keep-Alive", "timeout=5"),
-        ("Proxy-Connection", "keep-alive"),
-    ]);
+    let seen = seen(
+        "",
+        &[
+            ("Connection", "X-One"),
+            ("X-One", "1"),
+            ("X-Two", "2"),
+            ("X-Three", "3"),
+            ("X-Kept", "4"),
+            ("connection", "keep-alive, x-two,,  X-THREE "),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Connection", "keep-alive"),
+        ],
+    );
     for name in ["X-One", "X-Two", "X-Three", "Keep-Alive", "Proxy-Connection"] {
         assert!(!seen.has(name), "the app saw {name}:\n{}", seen.head);
     }
@@ -64,11 +74,14 @@ fn what_any_connection_line_names_is_dropped() {
 
 #[test]
 fn connection_cannot_delete_what_the_proxy_says() {
-    let seen = seen(FASTLY, &[
-        ("Connection", "X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Real-IP, Forwarded, Via"),
-        ("Connection", "X-CDN-Provider, X-Request-Id, Host"),
-        ("X-CDN-Provider", "fastly"),
-    ]);
+    let seen = seen(
+        FASTLY,
+        &[
+            ("Connection", "X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Real-IP, Forwarded, Via"),
+            ("Connection", "X-CDN-Provider, X-Request-Id, Host"),
+            ("X-CDN-Provider", "fastly"),
+        ],
+    );
     for (name, value) in [
         ("X-Forwarded-For", "127.0.0.1"),
         ("X-Forwarded-Proto", "http"),
@@ -86,11 +99,18 @@ fn connection_cannot_delete_what_the_proxy_says() {
 #[test]
 fn connection_cannot_delete_a_bodys_framing() {
     let (origin, headwater) = before("");
-    for (framing, body) in [(("Content-Length", "5"), "hello"), (("Transfer-Encoding", "chunked"), "5\r\nhello\r\n0\r\n\r\n")] {
+    for (framing, body) in
+        [(("Content-Length", "5"), "hello"), (("Transfer-Encoding", "chunked"), "5\r\nhello\r\n0\r\n\r\n")]
+    {
         let head = request("POST", "/", &[("Connection", "Content-Length, Transfer-Encoding"), framing]);
         let got = exchange(headwater.http, head + body);
         assert_eq!(got.status, 200);
-        assert_eq!((origin.last().body.as_slice(), origin.last().complete), (&b"hello"[..], true), "{}", origin.last().head);
+        assert_eq!(
+            (origin.last().body.as_slice(), origin.last().complete),
+            (&b"hello"[..], true),
+            "{}",
+            origin.last().head
+        );
     }
 }
 
@@ -141,14 +161,17 @@ fn via_tells_the_version_that_was_spoken() {
 
 #[test]
 fn a_strangers_forwarding_fields_are_replaced() {
-    let seen = seen("", &[
-        ("X-Forwarded-For", "6.6.6.6"),
-        ("x-forwarded-for", "6.6.6.7"),
-        ("X-Forwarded-Proto", "https"),
-        ("X-Forwarded-Host", "evil.example"),
-        ("Forwarded", "for=6.6.6.6;host=evil.example"),
-        ("X-Real-IP", "6.6.6.6"),
-    ]);
+    let seen = seen(
+        "",
+        &[
+            ("X-Forwarded-For", "6.6.6.6"),
+            ("x-forwarded-for", "6.6.6.7"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-Host", "evil.example"),
+            ("Forwarded", "for=6.6.6.6;host=evil.example"),
+            ("X-Real-IP", "6.6.6.6"),
+        ],
+    );
     assert!(!seen.head.contains("6.6.6.") && !seen.head.contains("evil"), "{}", seen.head);
     assert_eq!(seen.headers("X-Forwarded-For"), ["127.0.0.1"]);
     assert_eq!(seen.headers("X-Forwarded-Proto"), ["http"]);
@@ -164,13 +187,16 @@ fn a_strangers_forwarding_fields_are_replaced() {
 
 #[test]
 fn a_proven_providers_forwarding_fields_are_kept_and_added_to() {
-    let seen = seen(FASTLY, &[
-        ("X-CDN-Provider", "fastly"),
-        ("X-Forwarded-For", "203.0.113.7"),
-        ("X-Forwarded-Proto", "https"),
-        ("X-Forwarded-Host", "www.shop.example"),
-        ("Forwarded", "for=203.0.113.7"),
-    ]);
+    let seen = seen(
+        FASTLY,
+        &[
+            ("X-CDN-Provider", "fastly"),
+            ("X-Forwarded-For", "203.0.113.7"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-Host", "www.shop.example"),
+            ("Forwarded", "for=203.0.113.7"),
+        ],
+    );
     assert_eq!(seen.headers("X-Forwarded-For").join(", ").replace(' ', ""), "203.0.113.7,127.0.0.1");
     assert_eq!(seen.headers("X-Forwarded-Proto"), ["https"]);
     assert_eq!(seen.headers("X-Forwarded-Host"), ["www.shop.example"]);
@@ -209,7 +235,8 @@ fn the_host_may_be_the_servers_own() {
 
 #[test]
 fn end_to_end_fields_that_look_like_ours_are_the_apps() {
-    let headers = [("X-Forwarded-Prefix", "/a"), ("Authorization", "Basic eA=="), ("X-Secret-Thing", "1"), ("Accept", "*/*")];
+    let headers =
+        [("X-Forwarded-Prefix", "/a"), ("Authorization", "Basic eA=="), ("X-Secret-Thing", "1"), ("Accept", "*/*")];
     let seen = seen("", &headers);
     for (name, value) in headers {
         assert_eq!(seen.headers(name), [value]);

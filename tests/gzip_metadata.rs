@@ -27,8 +27,12 @@ fn vary_is_merged_once() {
         let headers: Vec<_> = lines.iter().map(|line| ("Vary", *line)).collect();
         let got = gzipped(&headers);
         assert_eq!(got.header("Content-Encoding"), Some("gzip"));
-        let mut members: Vec<String> =
-            got.headers("Vary").iter().flat_map(|line| line.split(',')).map(|member| member.trim().to_lowercase()).collect();
+        let mut members: Vec<String> = got
+            .headers("Vary")
+            .iter()
+            .flat_map(|line| line.split(','))
+            .map(|member| member.trim().to_lowercase())
+            .collect();
         members.sort();
         assert_eq!(members, wanted, "{}", got.head);
     }
@@ -131,7 +135,8 @@ fn a_304_has_no_body_and_leaves_the_connection_in_step() {
 fn head_of_a_compressible_page_says_what_get_says() {
     let origin = Origin::with(|request, stream| {
         let body = text();
-        let mut bytes = answer("200 OK", &[("Content-Type", "text/html"), ("ETag", "\"v1\""), ("Content-MD5", "xx")], &body);
+        let mut bytes =
+            answer("200 OK", &[("Content-Type", "text/html"), ("ETag", "\"v1\""), ("Content-MD5", "xx")], &body);
         if request.method == "HEAD" {
             bytes.truncate(bytes.len() - body.len());
         }

@@ -96,13 +96,18 @@ fn head_has_the_length_and_no_body() {
 
 #[test]
 fn answers_without_a_body_have_none() {
-    for (status, says_length) in [("204 No Content", ""), ("304 Not Modified", ""), ("304 Not Modified", "Content-Length: 99\r\n")] {
+    for (status, says_length) in
+        [("204 No Content", ""), ("304 Not Modified", ""), ("304 Not Modified", "Content-Length: 99\r\n")]
+    {
         let (origin, headwater) = before(format!("HTTP/1.1 {status}\r\n{says_length}X-A: 1\r\n\r\n"));
         let mut client = Client::connect(headwater.http);
         for _ in 0..3 {
             client.send(request("GET", "/", &[]));
             let got = client.read_response();
-            assert_eq!((got.status_line.as_str(), got.header("X-A")), (format!("HTTP/1.1 {status}").as_str(), Some("1")));
+            assert_eq!(
+                (got.status_line.as_str(), got.header("X-A")),
+                (format!("HTTP/1.1 {status}").as_str(), Some("1"))
+            );
             assert_eq!(got.header("Transfer-Encoding"), None);
         }
         assert_eq!(origin.connections(), 1);
@@ -139,7 +144,10 @@ fn a_body_with_a_length_goes_up_as_it_came() {
         client.send(&body);
         assert_eq!(client.read_response().body, body);
         let seen = origin.last();
-        assert_eq!((seen.headers("Content-Length"), seen.has("Transfer-Encoding")), (vec![length.to_string().as_str()], false));
+        assert_eq!(
+            (seen.headers("Content-Length"), seen.has("Transfer-Encoding")),
+            (vec![length.to_string().as_str()], false)
+        );
         assert!(seen.complete && seen.body == body);
     }
 }
@@ -284,8 +292,19 @@ fn a_trailer_cannot_pass_for_a_header_that_counts() {
 fn odd_targets_go_through_as_they_came() {
     let (origin, headwater) = before(answer("200 OK", &[], "ok"));
     for target in [
-        "/a%2Fb", "/a%2fb/..%2Fc", "//double//slash", "/a/../b/./c", "/a?b?c=d&&=", "/?", "/a;v=1,2", "/%41%7e~", "/%zz%",
-        "/a?q=%00%0a", "/(x)*'!$@:", "/a?url=http://other/", "/caf%C3%A9",
+        "/a%2Fb",
+        "/a%2fb/..%2Fc",
+        "//double//slash",
+        "/a/../b/./c",
+        "/a?b?c=d&&=",
+        "/?",
+        "/a;v=1,2",
+        "/%41%7e~",
+        "/%zz%",
+        "/a?q=%00%0a",
+        "/(x)*'!$@:",
+        "/a?url=http://other/",
+        "/caf%C3%A9",
     ] {
         assert_eq!(get(headwater.http, target, &[]).status, 200, "{target}");
         assert_eq!(origin.last().target, target);
@@ -295,7 +314,9 @@ fn odd_targets_go_through_as_they_came() {
 #[test]
 fn a_url_for_a_target_becomes_a_path() {
     let (origin, headwater) = before(answer("200 OK", &[], "ok"));
-    for (target, path) in [("http://shop.example/a?b", "/a?b"), ("http://shop.example", "/"), ("HTTP://Shop.Example/", "/")] {
+    for (target, path) in
+        [("http://shop.example/a?b", "/a?b"), ("http://shop.example", "/"), ("HTTP://Shop.Example/", "/")]
+    {
         assert_eq!(get(headwater.http, target, &[]).status, 200, "{target}");
         assert_eq!((origin.last().target.as_str(), origin.last().header("Host")), (path, Some("shop.example")));
     }

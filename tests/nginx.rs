@@ -8,7 +8,10 @@ fn css() -> String {
 
 fn before(extra: &str) -> (Nginx, Headwater) {
     let css = css();
-    let nginx = Nginx::start(extra, &[("site.css", css.as_bytes()), ("index.html", css.as_bytes()), ("photo.png", b"\x89PNG....")]);
+    let nginx = Nginx::start(
+        extra,
+        &[("site.css", css.as_bytes()), ("index.html", css.as_bytes()), ("photo.png", b"\x89PNG....")],
+    );
     let headwater = Headwater::start(&format!("[origin]\nservers = [\"{}\"]\n", nginx.address()));
     (nginx, headwater)
 }
@@ -42,7 +45,12 @@ fn an_expiry_of_nginxs_is_replaced_and_not_doubled() {
 fn what_nginx_compressed_is_left_alone() {
     let (_nginx, headwater) = before("gzip on; gzip_proxied any; gzip_vary on; gzip_types text/css;");
     let got = get(headwater.http, "/site.css", &[GZIP]);
-    assert_eq!((got.headers("Content-Encoding"), got.headers("Vary")), (vec!["gzip"], vec!["Accept-Encoding"]), "{}", got.head);
+    assert_eq!(
+        (got.headers("Content-Encoding"), got.headers("Vary")),
+        (vec!["gzip"], vec!["Accept-Encoding"]),
+        "{}",
+        got.head
+    );
     assert_eq!(got.gunzip(), css().as_bytes());
 }
 
@@ -69,7 +77,10 @@ fn keep_alive_holds_over_many_pulls() {
 fn a_500_of_nginxs_becomes_the_page() {
     let (_nginx, headwater) = before("location /fail { add_header Retry-After 9 always; return 503; }");
     let got = get(headwater.http, "/fail", &[("Accept", "text/html")]);
-    assert_eq!((got.status, got.header("Retry-After"), got.header("Cache-Control")), (503, Some("9"), Some("no-store")));
+    assert_eq!(
+        (got.status, got.header("Retry-After"), got.header("Cache-Control")),
+        (503, Some("9"), Some("no-store"))
+    );
     assert!(got.text().contains("<html") && !got.text().contains("nginx"));
 }
 

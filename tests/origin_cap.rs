@@ -40,7 +40,11 @@ fn who_waits_too_long_for_a_connection_is_told_to_come_back() {
     let got = get(headwater.http, "/", &[]);
     assert_eq!((got.status, got.header("Cache-Control")), (503, Some("no-store")), "{}", got.head);
     assert!(got.header("Retry-After").is_some(), "{}", got.head);
-    assert!(begun.elapsed() > Duration::from_millis(400) && begun.elapsed() < Duration::from_millis(1800), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() > Duration::from_millis(400) && begun.elapsed() < Duration::from_millis(1800),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(headwater.metrics().value("headwater_upstream_errors_total", &[("reason", "no_connection")]), 1.0);
     assert_eq!(slow[0].read_response().status, 200);
 }
@@ -92,5 +96,9 @@ fn a_waiting_client_that_leaves_gives_up_its_place_in_the_queue() {
     assert_eq!(first[0].read_response().status, 200);
     let begun = Instant::now();
     assert_eq!(get(headwater.http, "/", &[]).status, 200);
-    assert!(begun.elapsed() < Duration::from_millis(2500), "the pulls of those who left were served first: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_millis(2500),
+        "the pulls of those who left were served first: {:?}",
+        begun.elapsed()
+    );
 }

@@ -135,11 +135,11 @@ fn h2c_is_never_forwarded() {
     let origin = Origin::with(echo);
     let headwater = Headwater::before(&origin);
     for upgrade in ["h2c", "H2C", "h2c, h2", "h2"] {
-        let got = get(headwater.http, "/", &[
-            ("Connection", "Upgrade, HTTP2-Settings"),
-            ("Upgrade", upgrade),
-            ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
-        ]);
+        let got = get(
+            headwater.http,
+            "/",
+            &[("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", upgrade), ("HTTP2-Settings", "AAMAAABkAAQAAP__")],
+        );
         assert_eq!((got.status, got.text().as_str()), (200, "plain"), "{upgrade}");
         let seen = origin.last();
         for name in ["Upgrade", "HTTP2-Settings", "Connection"] {

@@ -8,9 +8,13 @@ use crate::response::{Body, Response};
 use crate::upstream::{Broken, Exchange, Incoming, Pool};
 use crate::whoopsie::title;
 use crate::wire::{Halt, Reader, Stream, Writer};
+use futures_util::future::{Either, select};
 use headwater_config::Limits;
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io::Write;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -18,6 +22,8 @@ use tokio::time::Instant;
 const SMALL: usize = 8 << 10;
 /// Chunks are gathered up to about this size.
 const GATHER: usize = 32 << 10;
+/// What a client may send ahead while an answer is under way.
+const PIPELINED: usize = 16 << 10;
 /// What a refused client may still send before its connection is cut, so that it reads why.
 const LINGER_BYTES: usize = 256 << 10;
 const LINGER_TIME: Duration = Duration::from_secs(1);
@@ -190,7 +196,7 @@ impl Downstream {
         let result = match &mut response.body {
             Body::Tunnel(_) => sink.flush().await,
             Body::Ready(body) if !bodyless => sink.send_all(body).await,
-            body if !bodyless => match pump(body, &mut sink).await {
+            body if !bodyless => match pump(body, &mut sink, self.incoming.as_mut()).await {
                 Err(broken @ (Broken::Upstream | Broken::UpstreamIdle)) => {
                     // What had come is passed on, so that the client sees a break and not a silence.
                     let _ = sink.flush().await;
@@ -323,18 +329,21 @@ impl Downstream {
         }
     }
 
-    /// Carries bytes both ways until both sides have ended or nothing moves. Returns the bytes that went down.
+    /// Carries bytes both ways until the origin has ended or nothing moves; a client that has ended its half may still
+    /// listen. Returns the bytes that went down.
     async fn tunnel(&mut self, exchange: Exchange, limits: &Limits) -> u64 {
         let Some((mut up, mut to_up, _)) = exchange.into_halves() else { return 0 };
         let Some(incoming) = &mut self.incoming else { return 0 };
+        // What the client says after the origin's end is read by nobody, but lets it read the origin's last words.
+        incoming.decoder = Decoder::new(Framing::UntilClose);
         let moved = Cell::new(Instant::now());
         let idle = limits.tunnel_idle_timeout;
-        let (down_bytes, _) = futures_util::future::join(
-            carry(&mut up, &mut self.writer, idle, &moved),
-            carry(&mut incoming.reader, &mut to_up, idle, &moved),
-        )
-        .await;
-        down_bytes
+        let down = pin!(carry(&mut up, &mut self.writer, idle, &moved));
+        let up = pin!(carry(&mut incoming.reader, &mut to_up, idle, &moved));
+        match select(down, up).await {
+            Either::Left((bytes, _)) => bytes,
+            Either::Right((_, down)) => down.await,
+        }
     }
 }
 
@@ -362,8 +371,9 @@ async fn carry(from: &mut Reader, to: &mut Writer, idle: Duration, moved: &Cell<
     }
 }
 
-/// Sends a body piece by piece; what has been gathered goes out whenever the origin pauses.
-async fn pump(body: &mut Body, sink: &mut Sink<'_>) -> Result<(), Broken> {
+/// Sends a body piece by piece; what has been gathered goes out whenever the origin pauses. A client that leaves during
+/// a pause is noticed at once, and the origin need not go on.
+async fn pump(body: &mut Body, sink: &mut Sink<'_>, mut client: Option<&mut Incoming>) -> Result<(), Broken> {
     loop {
         match body.step()? {
             Step::Data(count) => {
@@ -373,7 +383,14 @@ async fn pump(body: &mut Body, sink: &mut Sink<'_>) -> Result<(), Broken> {
             Step::More => {
                 sink.writer.be_prompt();
                 sink.flush().await?;
-                body.fill().await?;
+                let gone = poll_fn(|cx| match &mut client {
+                    Some(client) => client.reader.poll_gone(cx, PIPELINED),
+                    None => Poll::Pending,
+                });
+                match select(pin!(body.fill()), gone).await {
+                    Either::Left((filled, _)) => filled?,
+                    Either::Right(_) => return Err(Broken::Downstream),
+                }
             }
             Step::End => break,
         }

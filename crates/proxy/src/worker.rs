@@ -150,7 +150,11 @@ impl Worker {
     /// Looks after the pool for as long as the worker runs.
     pub async fn keep_house(self: Rc<Self>) {
         loop {
-            sleep(SWEEP).await;
+            tokio::select! {
+                () = sleep(SWEEP) => {}
+                () = self.pool.wanted() => {}
+            }
+            self.pool.yield_one();
             let live = self.live();
             self.pool.sweep(&live.servers);
         }

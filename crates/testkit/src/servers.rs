@@ -1,9 +1,11 @@
 //! Real servers from Debian's packages, with folders and ports of their own.
 
 use crate::PATIENCE;
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 /// Fails with what to install where a program is missing.
 pub fn needs(program: &str, package: &str) {
@@ -29,7 +31,10 @@ impl Process {
         for (name, content) in files {
             let path = folder.path().join("www").join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
+            let mut file = std::fs::File::create(path).unwrap();
+            file.write_all(content).unwrap();
+            // Of a file that changed this very second Apache says that its tag is weak.
+            file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
         }
         std::fs::create_dir_all(folder.path().join("www")).unwrap();
         // Somebody else may take the port between our look and the server's: then another one.
@@ -44,7 +49,7 @@ impl Process {
                 if child.try_wait().unwrap().is_some() {
                     break;
                 }
-                std::thread::sleep(std::time::Duration::from_millis(10));
+                std::thread::sleep(Duration::from_millis(10));
             }
             let _ = child.kill();
             let _ = child.wait();
@@ -69,7 +74,7 @@ impl Drop for Process {
         let deadline = std::time::Instant::now() + PATIENCE;
         while !ended && std::time::Instant::now() < deadline {
             ended = self.child.try_wait().is_ok_and(|status| status.is_some());
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

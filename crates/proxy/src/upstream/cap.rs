@@ -12,6 +12,8 @@ pub(crate) struct Cap {
     waiting: AtomicUsize,
     /// Rings when a place or an idle connection may be had.
     pub freed: Notify,
+    /// Rings at every worker when somebody waits while connections rest, which may rest with another worker.
+    pub wanted: Notify,
 }
 
 impl Cap {
@@ -24,6 +26,9 @@ impl Cap {
     /// Counts one who waits until the guard is dropped.
     pub fn wait(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Relaxed);
+        if self.idle.load(Relaxed) > 0 {
+            self.wanted.notify_waiters();
+        }
         Waiting(self)
     }
 

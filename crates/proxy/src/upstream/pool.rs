@@ -137,6 +137,18 @@ impl Pool {
         }
     }
 
+    /// Gives up a resting connection if a pull of another worker waits for its place.
+    pub fn yield_one(&self) {
+        if self.cap.is_wanted() && self.waiting.get() == 0 {
+            self.evict_one();
+        }
+    }
+
+    /// Rings when this worker should look whether it can [`Pool::yield_one`].
+    pub async fn wanted(&self) {
+        self.cap.wanted.notified().await;
+    }
+
     fn evict_one(&self) {
         let mut idle = self.idle.borrow_mut();
         if !idle.is_empty() {
