@@ -9,7 +9,7 @@ fn css() -> String {
 }
 
 fn picture() -> Vec<u8> {
-    [&b"\xff\xd8\xff\xe0"[..], &(0..9000_u32).map(|i| (i * i >> 3) as u8).collect::<Vec<_>>()].concat()
+    [&b"\xff\xd8\xff\xe0"[..], &(0..9000_u32).map(|i| ((i * i) >> 3) as u8).collect::<Vec<_>>()].concat()
 }
 
 fn site() -> (Apache, Headwater) {

@@ -1,6 +1,6 @@
 //! Bodies that two servers could delimit in two ways are refused, and nothing of what follows is taken for a request.
 
-use headwater_testkit::{Client, Headwater, Origin, answer, exchange, request, wait_until};
+use headwater_testkit::{Client, Headwater, Origin, answer, exchange, get, request, wait_until};
 use std::time::Duration;
 
 const NEXT: &str = "GET /smuggled HTTP/1.1\r\nHost: shop.example\r\n\r\n";
@@ -210,4 +210,56 @@ fn an_unknown_expectation_is_refused() {
     let got = exchange(headwater.http, request("POST", "/", &[("Expect", "200-maybe"), ("Content-Length", "0")]));
     assert_eq!(got.status, 417, "{}", got.head);
     assert_eq!(origin.requests().len(), 0);
+}
+
+#[test]
+fn garbage_neither_hangs_nor_harms() {
+    let origin = Origin::answering(answer("200 OK", &[], "ok"));
+    let proxy = Headwater::start(&format!(
+        "{}[limits]\nheader_timeout = \"200ms\"\nidle_timeout = \"200ms\"\n",
+        origin.config()
+    ));
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    let pieces: [&[u8]; 14] = [
+        b"GET ",
+        b"/ ",
+        b"HTTP/1.1",
+        b"\r\n",
+        b"\n",
+        b"Host: a",
+        b"Content-Length: ",
+        b"5",
+        b"Transfer-Encoding: chunked",
+        b"\r\n\r\n",
+        b":",
+        b"\0",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"\xff\xfe",
+    ];
+    let mut clients: Vec<(Vec<u8>, Client)> = Vec::new();
+    for _ in 0..300 {
+        let mut bytes = Vec::new();
+        for _ in 0..next() % 20 + 1 {
+            match next() % 4 {
+                0 => bytes.extend(next().to_le_bytes()),
+                _ => bytes.extend(pieces[next() as usize % pieces.len()]),
+            }
+        }
+        let mut client = Client::connect(proxy.http);
+        client.send(&bytes);
+        clients.push((bytes, client));
+    }
+    for (bytes, client) in &mut clients {
+        if let Some(answer) = client.try_read_response_to("GET") {
+            let shown = String::from_utf8_lossy(bytes);
+            assert!(matches!(answer.status, 200 | 400..=499 | 501 | 505), "{} for {shown:?}", answer.status);
+        }
+    }
+    assert_eq!(get(proxy.http, "/", &[]).text(), "ok");
 }

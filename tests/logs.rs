@@ -52,10 +52,10 @@ fn a_json_line_has_every_field() {
 fn what_strangers_send_cannot_break_a_line() {
     let origin = Origin::answering(OK);
     let proxy = Headwater::start(&origin.config());
-    exchange(proxy.http, b"GET /\xc3\xbc HTTP/1.1\r\nHost: a\r\nUser-Agent: \xff\"\t\\\r\n\r\n".to_vec());
+    exchange(proxy.http, b"GET /\xc3\xbc HTTP/1.1\r\nHost: a\r\nUser-Agent: \xff\"\t\\\r\n\r\n");
     let line = proxy.wait_for_log(|line| line.contains("GET /"));
     assert!(line.contains(r#""GET /\xc3\xbc HTTP/1.1""#) && line.contains(r#""\xff\"\x09\\""#), "{line}");
-    exchange(proxy.http, b"G\0T / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec());
+    exchange(proxy.http, b"G\0T / HTTP/1.1\r\nHost: a\r\n\r\n");
     proxy.wait_for_log(|line| line.contains("\"-\" 400 "));
     get(proxy.http, "/long", &[("User-Agent", &"x".repeat(20_000))]);
     assert!(proxy.wait_for_log(|line| line.contains("/long")).len() < 5000);

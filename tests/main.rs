@@ -2,32 +2,27 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod apache;
 mod apache_site;
 mod bad_framing;
 mod bad_heads;
-mod bad_input;
 mod beacon;
-mod big_bodies;
 mod bounds;
 mod broken_bodies;
 mod check;
 mod connections;
 mod demo;
 mod failing_origins;
-mod faults;
 mod figures;
 mod forwarded_headers;
-mod forwarding;
 mod gzip;
 mod gzip_metadata;
 mod house;
 mod identity;
 mod lab_table;
 mod lifetimes;
-mod limits;
 mod lint;
 mod logs;
+mod main_job;
 mod messages;
 mod nginx;
 mod origin_cap;

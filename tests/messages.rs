@@ -185,6 +185,17 @@ fn a_request_without_a_body_gets_no_framing() {
 }
 
 #[test]
+fn a_post_without_a_body_says_so() {
+    let (origin, headwater) = before(answer("200 OK", &[], "ok"));
+    exchange(headwater.http, request("POST", "/", &[("Content-Length", "0")]));
+    assert_eq!(
+        origin.last().header("Content-Length"),
+        Some("0"),
+        "some apps wait for a body that is not said to be empty"
+    );
+}
+
+#[test]
 fn an_upload_reaches_the_origin_while_it_is_still_going_on() {
     let origin = Origin::with_heads(|_, stream| {
         let mut first = [0; 5];
@@ -213,6 +224,24 @@ fn expect_100_continue_is_the_origins_to_answer() {
         assert_eq!(client.read_response().text(), "body");
         assert_eq!(origin.last().header("Expect"), Some("100-continue"));
     }
+}
+
+#[test]
+fn an_app_that_knows_no_100_gets_the_body_all_the_same() {
+    let origin = Origin::with_heads(|_, stream| {
+        let mut body = [0; 2];
+        let _ = stream.read_exact(&mut body);
+        let _ = stream.write_all(&answer("200 OK", &[], "ok"));
+        Then::Close
+    });
+    let proxy = Headwater::start(&origin.config());
+    let mut client = Client::connect(proxy.http);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    let started = std::time::Instant::now();
+    assert_eq!(client.read_response().status, 100);
+    assert!(started.elapsed() < Duration::from_secs(4));
+    client.send("hi");
+    assert_eq!(client.read_response().text(), "ok");
 }
 
 #[test]
