@@ -73,8 +73,9 @@ def main():
     arguments.add_argument("--json", help="append every measurement to this file")
     arguments = arguments.parse_args()
     missing = [name for name in ("nginx", "haproxy", "wrk", "taskset") if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin")]
+    missing += [path for path in work.SCRIPTS if not os.path.exists(path)]
     if missing:
-        sys.exit(f"missing: {', '.join(missing)}; run apt-get install nginx-light haproxy wrk util-linux")
+        sys.exit(f"missing: {', '.join(missing)}; run apt-get install nginx-light haproxy wrk util-linux libjs-jquery libjs-lodash")
     if not os.path.exists(arguments.headwater):
         sys.exit(f"{arguments.headwater} is not built: run cargo build --release")
     with tempfile.TemporaryDirectory(prefix="headwater-bench-") as folder:

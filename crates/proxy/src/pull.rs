@@ -249,9 +249,14 @@ async fn drain(worker: &Rc<Worker>, down: &mut Downstream, rest: OriginBody) {
         down.incoming = rest.drain(SMALL_ERROR, &worker.pool).await;
     } else {
         let worker = worker.clone();
-        worker.clone().spawn(async move {
-            rest.drain(SMALL_ERROR, &worker.pool).await;
+        let pool = worker.clone();
+        let mut rest = Box::pin(async move {
+            rest.drain(SMALL_ERROR, &pool.pool).await;
         });
+        // Mostly all of it came with its head.
+        if futures_util::poll!(&mut rest).is_pending() {
+            worker.spawn(rest);
+        }
     }
 }
 
