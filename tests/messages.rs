@@ -312,7 +312,8 @@ fn a_trailer_cannot_pass_for_a_header_that_counts() {
     let origin = Origin::with(echo);
     let headwater = Headwater::before(&origin);
     let head = request("POST", "/", &[("Transfer-Encoding", "chunked")]);
-    let trailers = "Content-Length: 99\r\nTransfer-Encoding: chunked\r\nHost: other\r\nX-Ok: 1\r\n";
+    let trailers = "Content-Length: 99\r\nTransfer-Encoding: chunked\r\nHost: other\r\nX-Ok: 1\r\n\
+                    X-CDN-Provider: fastly\r\nX-Forwarded-For: 192.0.2.1\r\nX_Real_IP: 192.0.2.1\r\n";
     exchange(headwater.http, format!("{head}2\r\nok\r\n0\r\n{trailers}\r\n"));
     assert_eq!(origin.last().trailers, [("X-Ok".into(), "1".into())]);
 }

@@ -43,8 +43,9 @@ fn pieces(c: &mut Criterion) {
         b.iter(|| policy.providers[0].networks.contains(black_box([151, 101, 1, 1].into())));
     });
     let mut gzip = c.benchmark_group("gzip");
-    let page: Vec<u8> =
-        (0..150_000_u32).map(|n| b"<p class=item>hello, shop</p>\n"[(n.wrapping_mul(n) >> 9) as usize % 30]).collect();
+    let items =
+        (0..2500_u32).map(|n| format!("<li class=item id=i{n}><a href=/listing/{}>{n}</a>\n", n.wrapping_mul(n)));
+    let page = items.collect::<String>().into_bytes();
     gzip.throughput(Throughput::Bytes(page.len() as u64));
     for level in [1, 6, 9] {
         gzip.bench_function(format!("level {level}"), |b| b.iter(|| micro::gzip(black_box(&page), level)));

@@ -61,7 +61,10 @@ async fn answer(
     let patience = policy.origin.response_timeout;
     let start = |exchange: &mut Exchange, down: &mut Downstream| {
         if let Some(incoming) = down.incoming.take() {
-            exchange.start_upload(incoming, framing, policy.limits.body_idle_timeout);
+            // An app may put trailers among the headers: what is kept from it there must not come this way.
+            let live = pull.live.clone();
+            let kept_back = Box::new(move |name: &[u8]| live.guard.of(name) != Guarded::No);
+            exchange.start_upload(incoming, framing, policy.limits.body_idle_timeout, kept_back);
         }
     };
     let mut held_back = expects && framing != Framing::Empty;

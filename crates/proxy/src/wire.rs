@@ -93,6 +93,14 @@ impl Buffer {
         self.start == self.end
     }
 
+    /// Adds what a test says was read.
+    #[cfg(test)]
+    pub fn push(&mut self, bytes: &[u8]) {
+        let room = self.room(self.bytes.len().max(self.end + bytes.len()));
+        room[..bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
     pub fn len(&self) -> usize {
         self.end - self.start
     }

@@ -161,7 +161,7 @@ fn trailers(data: &[u8]) -> Result<Option<(Option<Fields>, usize)>, BadBody> {
     }
 }
 
-const FORBIDDEN: [&str; 17] = [
+const FORBIDDEN: [&str; 21] = [
     "Transfer-Encoding",
     "Content-Length",
     "Host",
@@ -179,6 +179,10 @@ const FORBIDDEN: [&str; 17] = [
     "Trailer",
     "Connection",
     "Vary",
+    "Expires",
+    "Surrogate-Control",
+    "CDN-Cache-Control",
+    "Edge-Control",
 ];
 
 /// Writes the line before a chunk.

@@ -44,6 +44,9 @@ pub(crate) enum Broken {
     Refused(Refusal),
 }
 
+/// Says of a name whether a stranger's field of that name is kept from the app.
+pub(crate) type KeptBack = Box<dyn Fn(&[u8]) -> bool>;
+
 /// A request's body on its way up, and the parts that come back when it is done.
 type Upload = Pin<Box<dyn Future<Output = (Incoming, Result<(), Broken>)>>>;
 
@@ -91,10 +94,11 @@ impl Exchange {
     }
 
     /// Begins to send a body. It moves whenever the exchange is waited for.
-    pub fn start_upload(&mut self, incoming: Incoming, framing: Framing, patience: Duration) {
+    /// `kept_back` names the trailers that are not passed on.
+    pub fn start_upload(&mut self, incoming: Incoming, framing: Framing, patience: Duration, kept_back: KeptBack) {
         if let Some(connection) = &self.connection {
             let writer = connection.writer.another();
-            self.upload = Some(Box::pin(upload(incoming, writer, framing == Framing::Chunked, patience)));
+            self.upload = Some(Box::pin(upload(incoming, writer, framing == Framing::Chunked, patience, kept_back)));
         } else {
             self.returned = Some(incoming);
         }
@@ -217,8 +221,9 @@ async fn upload(
     mut writer: Writer,
     chunked: bool,
     patience: Duration,
+    kept_back: KeptBack,
 ) -> (Incoming, Result<(), Broken>) {
-    let result = send_body(&mut incoming, &mut writer, chunked, patience).await;
+    let result = send_body(&mut incoming, &mut writer, chunked, patience, kept_back).await;
     (incoming, result)
 }
 
@@ -227,6 +232,7 @@ async fn send_body(
     writer: &mut Writer,
     chunked: bool,
     patience: Duration,
+    kept_back: KeptBack,
 ) -> Result<(), Broken> {
     let upstream = |halt| if matches!(halt, Halt::TimedOut) { Broken::UpstreamIdle } else { Broken::Upstream };
     let mut out = Vec::new();
@@ -265,7 +271,8 @@ async fn send_body(
     }
     if chunked {
         out.extend_from_slice(b"0\r\n");
-        if let Some(trailers) = &incoming.decoder.trailers {
+        if let Some(trailers) = &mut incoming.decoder.trailers {
+            trailers.retain(|name, _| !kept_back(name));
             trailers.write_to(&mut out);
         }
         out.extend_from_slice(b"\r\n");
