@@ -3,8 +3,11 @@ use proptest::prelude::*;
 
 const NEXT: &[u8] = b"GET /next HTTP/1.1\r\n";
 
-/// Reads a body that arrives in pieces: what it held, and what was left for the next request.
-fn read(framing: Framing, pieces: &[&[u8]]) -> Result<Option<(Vec<u8>, Vec<u8>)>, BadBody> {
+/// What a body held, and what was left for the next request.
+type Read = (Vec<u8>, Vec<u8>);
+
+/// Reads a body that arrives in pieces. `None`: it is not whole.
+fn read(framing: Framing, pieces: &[&[u8]]) -> Result<Option<Read>, BadBody> {
     let (mut decoder, mut buffer, mut body) = (Decoder::new(framing), Buffer::default(), Vec::new());
     for (at, piece) in pieces.iter().enumerate() {
         buffer.push(piece);
