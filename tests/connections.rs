@@ -96,6 +96,8 @@ fn a_pull_goes_to_the_server_with_the_fewest_in_hand() {
     let (busy, free) = if one.requests().len() == 1 { (&one, &two) } else { (&two, &one) };
     for _ in 0..10 {
         assert_eq!(get(headwater.http, "/quick", &[]).status, 200);
+        // An answer is read a moment before its pull is over, and the next may come to another worker.
+        headwater.wait_metric("headwater_pulls_in_flight", &[], 1.0);
     }
     assert_eq!((busy.requests().len(), free.requests().len()), (1, 10));
     assert_eq!(slow.read_response().status, 200);

@@ -23,11 +23,12 @@ fn every_figure_of_the_data_plane_is_given_out_as_prometheus_reads_it() {
         let _ = stream.write_all(answer.as_bytes());
         Then::Keep
     });
-    let proxy = Headwater::start(&format!("{}{FASTLY}", origin.config()));
+    // One worker, so that one connection to the origin is enough for all.
+    let proxy = Headwater::start_with(&format!("{}{FASTLY}", origin.config()), &["--set", "listen.workers=1"], &[]);
     let fastly = ("X-CDN-Provider", "fastly");
+    get(proxy.http, "/bad", &[fastly, ("CF-Ray", "x")]);
     get(proxy.http, "/a.css", &[fastly, ("Accept-Encoding", "gzip")]);
     get(proxy.http, "/boom", &[fastly, ("Fastly-FF", "x")]);
-    get(proxy.http, "/bad", &[fastly, ("CF-Ray", "x")]);
     get(proxy.http, "/status/images/beacon.gif?source=s", &[fastly]);
     let report = r#"[{"type":"network-error","body":{"phase":"dns"}}]"#;
     let head = request("POST", "/status/reports", &[("Content-Length", &report.len().to_string())]);

@@ -28,5 +28,6 @@ mod nginx;
 mod origin_cap;
 mod reload;
 mod streaming;
+mod tls;
 mod upgrade;
 mod whoopsie;

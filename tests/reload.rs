@@ -45,7 +45,7 @@ fn a_broken_file_keeps_the_old_policy_and_is_told_of() {
         answer.text()
     );
     proxy.wait_for_stderr("the old policy stays in force");
-    assert_eq!(proxy.metrics().value("headwater_policy_reload_failed", &[]), 1.0);
+    proxy.wait_metric("headwater_policy_reload_failed", &[], 1.0);
     assert!(get(proxy.admin, "/status", &[]).text().contains("\"reload_failed\": true"));
     assert_eq!(age(&proxy), "max-age=1");
     proxy.rewrite(&with_age(&origin, 2));

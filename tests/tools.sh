@@ -10,6 +10,7 @@ need /etc/mime.types media-types
 need /usr/sbin/nginx nginx-light
 need /usr/bin/goaccess goaccess
 need /usr/bin/curl curl
+need /usr/bin/openssl openssl
 need /usr/bin/cc gcc
 python3 -c 'import venv, ensurepip' 2>/dev/null || packages="$packages python3 python3-venv"
 

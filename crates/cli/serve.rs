@@ -50,8 +50,14 @@ impl Serve {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut signals = runtime.block_on(async { Signals::new() })?;
         let server = Server::start_with(policy, Some(Box::new(load)))?;
-        let http: Vec<String> = server.http().iter().map(ToString::to_string).collect();
-        eprintln!("headwater: ready http={} admin={}", http.join(","), server.admin());
+        let list = |all: &[std::net::SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let mut ready = String::from("headwater: ready");
+        for (name, addresses) in [("http", server.http()), ("https", server.https()), ("admin", &[server.admin()])] {
+            if !addresses.is_empty() {
+                ready += &format!(" {name}={}", list(addresses));
+            }
+        }
+        eprintln!("{ready}");
         runtime.block_on(signals.obey(&server))?;
         tracing::info!("stopping: no new connections, waiting for what is in hand");
         if !server.stop(self.drain) {

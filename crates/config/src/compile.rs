@@ -9,6 +9,7 @@ use crate::reader::{At, Mistakes, Table};
 use crate::rules::{self, Gzip, Inherited};
 use crate::secret;
 use crate::source::{Mistake, Severity};
+use crate::tls;
 use crate::tree::Node;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
@@ -38,12 +39,15 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let top = Table::new(root, "", &mistakes);
     let section = |name: &'static str| top.table(name).unwrap_or_else(|| Table::new(&empty, name, &mistakes));
 
-    let listen = read_listen(section("listen"));
-    top.not_yet("tls", "TLS");
+    let tls = tls::read(section("tls"));
+    let listen = read_listen(section("listen"), tls.is_some() || top.has("tls"));
     let origin = read_origin(section("origin"), top.has("origin"));
     let (limits, max_body) = read_limits(section("limits"));
     let identify = read_identify(section("identify"));
-    let providers = providers::read(top.tables("cdn").unwrap_or_default(), &identify.header);
+    let providers = {
+        let asks_for_certificates = tls.as_ref().is_some_and(|tls| tls.verifies_clients) && !listen.https.is_empty();
+        providers::read(top.tables("cdn").unwrap_or_default(), &identify.header, asks_for_certificates)
+    };
     let inherited = Inherited { gzip: read_gzip(section("gzip")), max_body };
     let rules = match top.tables("rule") {
         Some(tables) => rules::read(tables, &providers, &inherited),
@@ -58,6 +62,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
 
     let mut policy = Policy {
         listen,
+        tls,
         origin,
         limits,
         providers,
@@ -89,6 +94,7 @@ fn hash(policy: &Policy) -> String {
         }
     }
     policy.geo.as_ref().map(|geo| geo.metadata().build_epoch).hash(&mut hasher);
+    policy.tls.as_ref().map(|tls| tls.fingerprint).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
 
@@ -104,10 +110,21 @@ fn address(table: &Table<'_>, text: &At<String>) -> Option<SocketAddr> {
     parsed
 }
 
-fn read_listen(table: Table<'_>) -> Listen {
+fn read_listen(table: Table<'_>, has_tls: bool) -> Listen {
+    let https: Vec<SocketAddr> = table
+        .strings("https", "[\"0.0.0.0:8443\"]")
+        .map(|list| list.iter().filter_map(|text| address(&table, text)).collect())
+        .unwrap_or_default();
+    if !https.is_empty() && !has_tls {
+        table.mistake(Mistake::at(
+            &table.place_of("https"),
+            "there is no certificate to listen with",
+            "add [tls] with certificate = \"PATH\" and key = \"PATH\"",
+        ));
+    }
     let http = match table.strings("http", "[\"0.0.0.0:8080\"]") {
         Some(list) => {
-            if list.is_empty() {
+            if list.is_empty() && https.is_empty() {
                 table.mistake(Mistake::at(
                     &table.place_of("http"),
                     "there is nowhere to listen",
@@ -134,10 +151,9 @@ fn read_listen(table: Table<'_>) -> Listen {
         ));
     }
     let workers = table.integer("workers", 0..=1024).unwrap_or(0) as usize;
-    table.not_yet("https", "TLS");
     table.not_yet("proxy_protocol_from", "PROXY protocol");
     table.done();
-    Listen { http, admin, admin_token, workers }
+    Listen { http, https, admin, admin_token, workers }
 }
 
 fn read_origin(table: Table<'_>, written: bool) -> Origin {

@@ -21,6 +21,7 @@ mod reader;
 pub mod rules;
 mod secret;
 mod source;
+pub mod tls;
 mod tree;
 pub mod units;
 
@@ -33,6 +34,7 @@ pub use providers::{Kind, Provider, SecretHeader, Targeted};
 pub use rules::{Gzip, Lifetime, Mode, Rule, Rules, Statuses};
 pub use secret::Secret;
 pub use source::{Mistake, Place, Severity, Source};
+pub use tls::Tls;
 pub use tree::Override;
 
 use std::path::Path;

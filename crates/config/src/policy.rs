@@ -4,6 +4,7 @@ use crate::pages::Page;
 use crate::providers::Provider;
 use crate::rules::Rules;
 use crate::secret::Secret;
+use crate::tls::Tls;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::time::Duration;
 pub struct Policy {
     /// Where Headwater listens.
     pub listen: Listen,
+    /// Certificates; there if anything listens for TLS.
+    pub tls: Option<Tls>,
     /// The app servers.
     pub origin: Origin,
     /// Bounds.
@@ -43,6 +46,8 @@ pub struct Policy {
 pub struct Listen {
     /// Where the CDNs pull from.
     pub http: Vec<SocketAddr>,
+    /// Where they pull from over TLS.
+    pub https: Vec<SocketAddr>,
     /// Metrics and health.
     pub admin: SocketAddr,
     /// What changes things asks for it.

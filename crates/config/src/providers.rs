@@ -134,6 +134,8 @@ pub struct Provider {
     pub kind: Kind,
     /// A proof by header.
     pub secret: Option<SecretHeader>,
+    /// A proof by certificate: a subject alternative name of the client's.
+    pub certificate: Option<String>,
     /// A proof by address; empty where none is asked for.
     pub networks: Networks,
 }
@@ -144,20 +146,21 @@ const TAKEN: [&str; 3] = ["untagged", "unproven", "other"];
 const MOST: usize = 32;
 
 /// Reads every `[[cdn]]`.
-pub(crate) fn read(tables: Vec<Table<'_>>, tag_header: &str) -> Vec<Provider> {
+/// `asks_for_certificates`: whether a client certificate can come at all.
+pub(crate) fn read(tables: Vec<Table<'_>>, tag_header: &str, asks_for_certificates: bool) -> Vec<Provider> {
     let mut providers: Vec<Provider> = Vec::new();
     for (index, table) in tables.into_iter().enumerate() {
         if index == MOST {
             table.mistake(Mistake::at(&table.place, format!("more than {MOST} providers"), "leave some out"));
         }
-        if let Some(provider) = read_one(table, tag_header, &providers) {
+        if let Some(provider) = read_one(table, tag_header, asks_for_certificates, &providers) {
             providers.push(provider);
         }
     }
     providers
 }
 
-fn read_one(table: Table<'_>, tag_header: &str, others: &[Provider]) -> Option<Provider> {
+fn read_one(table: Table<'_>, tag_header: &str, asks_for_certificates: bool, others: &[Provider]) -> Option<Provider> {
     let name = table.string("name", "\"fastly\"");
     if name.is_none() && !table.has("name") {
         table.mistake(Mistake::at(
@@ -198,9 +201,18 @@ fn read_one(table: Table<'_>, tag_header: &str, others: &[Provider]) -> Option<P
     }
     let secret = table.table("secret").and_then(|secret| read_secret(secret, tag_header));
     let networks = table.strings("networks", "[\"192.0.2.0/24\"]");
-    table.not_yet("client_certificate", "proof by client certificate");
+    let certificate = table.string("client_certificate", "\"fastly.pull.example.com\"");
+    if let Some(certificate) = certificate.as_ref().filter(|_| !asks_for_certificates) {
+        table.mistake(Mistake::at(
+            &certificate.place,
+            "no client is asked for a certificate, so this provider could never prove itself",
+            "add https to [listen], and client_ca = \"PATH\" to [tls]",
+        ));
+    }
     let proof_wanted = table.has("secret") || table.has("networks") || table.has("client_certificate");
-    if !proof_wanted || networks.as_ref().is_some_and(|list| list.is_empty() && !table.has("secret")) {
+    if !proof_wanted
+        || networks.as_ref().is_some_and(|list| list.is_empty() && !table.has("secret") && certificate.is_none())
+    {
         table.mistake(Mistake::at(
             &table.place,
             "this provider has no proof: anybody could claim to be it",
@@ -209,7 +221,8 @@ fn read_one(table: Table<'_>, tag_header: &str, others: &[Provider]) -> Option<P
     }
     let networks = networks.map(|list| networks::read(&list, &mut table.mistakes().borrow_mut())).unwrap_or_default();
     table.done();
-    Some(Provider { name: name?.value, kind: kind?, secret, networks })
+    let certificate = certificate.map(|name| name.value);
+    Some(Provider { name: name?.value, kind: kind?, secret, certificate, networks })
 }
 
 fn read_secret(table: Table<'_>, tag_header: &str) -> Option<SecretHeader> {

@@ -309,6 +309,8 @@ impl Downstream {
         });
         if !read_up {
             self.linger().await;
+        } else if self.writer.says_goodbye() {
+            self.writer.shut().await;
         }
     }
 

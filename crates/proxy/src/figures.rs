@@ -29,6 +29,7 @@ pub(crate) struct Figures {
     pub beacons: IntCounterVec,
     pub countries: IntCounterVec,
     pub reports: IntCounterVec,
+    pub handshakes: IntCounterVec,
     pub mismatch: IntCounterVec,
     pub reload_failed: IntGauge,
     pub lines_dropped: IntCounter,
@@ -76,6 +77,7 @@ impl Figures {
                 "Failure beacons by the user's country.",
                 &["country"],
             )?,
+            handshakes: counters("headwater_tls_handshakes_total", "Beginnings of TLS connections.", &["result"])?,
             reports: counters("headwater_reports_total", "Reports that browsers sent.", &["type", "phase", "cdn"])?,
             mismatch: counters(
                 "headwater_identity_mismatch_total",
@@ -184,13 +186,14 @@ impl Meters {
         let (cdn, rule) = (self.labels[label].as_str(), self.rules[rule].as_str());
         let class = usize::from((status / 100).clamp(1, 5)) - 1;
         let figures = &self.figures;
-        self.pulls[pair * CODES.len() + class]
-            .get_or_init(|| figures.pulls.with_label_values(&[cdn, rule, CODES[class]]))
-            .inc();
         self.bytes[pair].get_or_init(|| figures.bytes.with_label_values(&[cdn, rule])).inc_by(bytes);
         self.duration[label].get_or_init(|| figures.duration.with_label_values(&[cdn])).observe(seconds);
         if let Some(first_byte) = first_byte {
             self.first_byte[label].get_or_init(|| figures.first_byte.with_label_values(&[cdn])).observe(first_byte);
         }
+        // Last, so that who has seen the pull counted finds the rest counted too.
+        self.pulls[pair * CODES.len() + class]
+            .get_or_init(|| figures.pulls.with_label_values(&[cdn, rule, CODES[class]]))
+            .inc();
     }
 }

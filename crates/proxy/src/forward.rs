@@ -209,13 +209,15 @@ fn write_forwarding(out: &mut Vec<u8>, pull: &Pull<'_>, proven: bool, host: Opti
         out.extend_from_slice(b", ");
         before = true;
     }
-    if !before && pull.client != pull.peer.ip() {
+    if !before && pull.client != pull.caller.ip() {
         let _ = write!(out, "{}, ", pull.client);
     }
-    let _ = write!(out, "{}\r\nX-Real-IP: {}\r\n", pull.peer.ip(), pull.client);
+    let _ = write!(out, "{}\r\nX-Real-IP: {}\r\n", pull.caller.ip(), pull.client);
 
-    let scheme =
-        said("X-Forwarded-Proto").next().filter(|scheme| [&b"http"[..], b"https"].contains(scheme)).unwrap_or(b"http");
+    let scheme = said("X-Forwarded-Proto")
+        .next()
+        .filter(|scheme| [&b"http"[..], b"https"].contains(scheme))
+        .unwrap_or(pull.caller.scheme());
     write_line(out, b"X-Forwarded-Proto", scheme);
     let host = said("X-Forwarded-Host").next().or(host);
     if let Some(host) = host {
@@ -227,7 +229,7 @@ fn write_forwarding(out: &mut Vec<u8>, pull: &Pull<'_>, proven: bool, host: Opti
         out.extend_from_slice(b", ");
     }
     // RFC 7239, section 6: IPv6 stands in brackets, and brackets and colons stand in quotes.
-    let _ = match pull.peer.ip() {
+    let _ = match pull.caller.ip() {
         IpAddr::V4(address) => write!(out, "for={address}"),
         IpAddr::V6(address) => write!(out, "for=\"[{address}]\""),
     };

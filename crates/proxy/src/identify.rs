@@ -1,5 +1,6 @@
 //! Who asks: the tag's claim, its proof, and the user's address.
 
+use crate::caller::Caller;
 use crate::fields::Fields;
 use headwater_config::{Kind, Policy, Provider};
 use std::net::{IpAddr, SocketAddr};
@@ -20,14 +21,14 @@ pub(crate) enum Asker {
 
 impl Asker {
     /// Judges the tag.
-    pub fn of(fields: &Fields, peer: IpAddr, policy: &Policy) -> Self {
+    pub fn of(fields: &Fields, caller: &Caller, policy: &Policy) -> Self {
         let mut tags = fields.all(&policy.identify.header);
         let Some(tag) = tags.next() else { return Asker::Untagged };
         let named = policy.providers.iter().position(|provider| tag.eq_ignore_ascii_case(provider.name.as_bytes()));
         let Some(named) = named else { return Asker::Other };
         // A CDN that adds the tag behind one that a client sent leaves two: then neither is its word.
         let alone = tags.all(|other| other.eq_ignore_ascii_case(tag));
-        if alone && is_proven(&policy.providers[named], fields, peer) {
+        if alone && is_proven(&policy.providers[named], fields, caller) {
             Asker::Proven(named)
         } else {
             Asker::Unproven(named)
@@ -69,8 +70,9 @@ impl Asker {
 }
 
 /// Every proof that is configured must hold: a vendor's networks carry the pulls of all its customers.
-fn is_proven(provider: &Provider, fields: &Fields, peer: IpAddr) -> bool {
-    let by_address = provider.networks.is_empty() || provider.networks.contains(peer);
+fn is_proven(provider: &Provider, fields: &Fields, caller: &Caller) -> bool {
+    let by_address = provider.networks.is_empty() || provider.networks.contains(caller.ip());
+    let by_certificate = provider.certificate.as_ref().is_none_or(|name| caller.certificate.contains(name));
     let by_secret = provider.secret.as_ref().is_none_or(|secret| {
         let mut sent = fields.all(&secret.header);
         match (sent.next(), sent.next()) {
@@ -81,7 +83,7 @@ fn is_proven(provider: &Provider, fields: &Fields, peer: IpAddr) -> bool {
             _ => false,
         }
     });
-    by_address && by_secret
+    by_address && by_certificate && by_secret
 }
 
 /// The user's address: from the vendor's own header of a proven provider, else from its `X-Forwarded-For` read from the

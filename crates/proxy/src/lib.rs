@@ -11,6 +11,7 @@ mod access_log;
 mod admin;
 mod beacon;
 mod cache_control;
+mod caller;
 mod compress;
 mod downstream;
 mod failure;

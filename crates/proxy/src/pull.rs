@@ -6,6 +6,7 @@
 use crate::access_log::Line;
 use crate::beacon;
 use crate::cache_control;
+use crate::caller::Caller;
 use crate::compress;
 use crate::downstream::{Downstream, End, Sent};
 use crate::failure::Failure;
@@ -19,7 +20,7 @@ use crate::whoopsie;
 use crate::worker::Worker;
 use futures_util::FutureExt;
 use headwater_config::{AccessLog, LogFormat, Verdict};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -36,7 +37,7 @@ pub(crate) struct Pull<'a> {
     pub rule: usize,
     pub asker: Asker,
     /// Who connected.
-    pub peer: SocketAddr,
+    pub caller: &'a Caller,
     /// The user, as far as a proven provider tells.
     pub client: IpAddr,
     pub id: Id,
@@ -96,8 +97,7 @@ impl Id {
 pub(crate) async fn serve(
     worker: &Rc<Worker>,
     down: &mut Downstream,
-    peer: SocketAddr,
-    port: u16,
+    caller: &Caller,
     request: &RequestHead,
     begun: Instant,
 ) -> bool {
@@ -107,12 +107,12 @@ pub(crate) async fn serve(
     let rule = policy.rules.matching(&decoded(request.path()));
 
     // 2. Identify: before any layer that trusts the answer. What a stranger claims is dropped when the request is forwarded.
-    let asker = Asker::of(&request.fields, peer.ip(), policy);
+    let asker = Asker::of(&request.fields, caller, policy);
     if let Some(claimed) = asker.mismatch(&request.fields, policy) {
         worker.shared.figures.mismatch.with_label_values(&[policy.providers[claimed].name.as_str()]).inc();
     }
     let provider = asker.proven(policy);
-    let client = client_address(&request.fields, peer.ip(), provider);
+    let client = client_address(&request.fields, caller.ip(), provider);
 
     // 3. Request id: a foreign one is kept only from a proven provider, as it will stand in logs.
     let kept = request.fields.get("X-Request-Id").filter(|_| provider.is_some()).and_then(plain_id);
@@ -124,7 +124,7 @@ pub(crate) async fn serve(
         request,
         rule,
         asker,
-        peer,
+        caller,
         client,
         id,
         begun,
@@ -144,7 +144,7 @@ pub(crate) async fn serve(
     }
 
     // 4 and 5. Access log and offload: at the end of the body, with the bytes that were sent and who broke it off.
-    record(&pull, status, &sent, port);
+    record(&pull, status, &sent);
     sent.keep
 }
 
@@ -260,7 +260,7 @@ async fn drain(worker: &Rc<Worker>, down: &mut Downstream, rest: OriginBody) {
     }
 }
 
-fn record(pull: &Pull<'_>, status: u16, sent: &Sent, port: u16) {
+fn record(pull: &Pull<'_>, status: u16, sent: &Sent) {
     let (worker, live) = (pull.worker, &*pull.live);
     let total = pull.begun.elapsed();
     let label = pull.asker.label(live.policy.providers.len());
@@ -280,7 +280,7 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent, port: u16) {
     worker.log(
         &Line {
             host: fields.get("Host").unwrap_or(b""),
-            port,
+            port: pull.caller.door.port,
             client: pull.client,
             method: pull.request.method(),
             target: pull.request.target(),
@@ -303,7 +303,7 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent, port: u16) {
 }
 
 /// Answers what could not be read as a request, and counts it as one.
-pub(crate) async fn refuse(worker: &Rc<Worker>, mut down: Downstream, peer: SocketAddr, port: u16, refusal: Refusal) {
+pub(crate) async fn refuse(worker: &Rc<Worker>, mut down: Downstream, caller: &Caller, refusal: Refusal) {
     let live = worker.live();
     let begun = Instant::now();
     let response = whoopsie::refused(refusal.status(), &refusal.to_string());
@@ -316,8 +316,8 @@ pub(crate) async fn refuse(worker: &Rc<Worker>, mut down: Downstream, peer: Sock
         worker.log(
             &Line {
                 host: b"",
-                port,
-                client: peer.ip(),
+                port: caller.door.port,
+                client: caller.ip(),
                 method: "",
                 target: b"",
                 protocol: "",

@@ -2,6 +2,7 @@
 
 use crate::access_log::Sink;
 use crate::admin;
+use crate::caller::Door;
 use crate::figures::Figures;
 use crate::live::Live;
 use crate::push;
@@ -96,6 +97,7 @@ impl Control {
 /// A proxy that runs in threads of its own until it is stopped.
 pub struct Server {
     http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     admin: SocketAddr,
     control: Arc<Control>,
     stopping: watch::Sender<Stop>,
@@ -127,9 +129,15 @@ impl Server {
     /// # Errors
     /// [`StartError`], before anything is served.
     pub fn start_with(policy: Policy, loader: Option<Loader>) -> Result<Self, StartError> {
-        let listeners: Vec<TcpListener> =
-            policy.listen.http.iter().map(|address| listen(*address)).collect::<Result<_, _>>()?;
-        let http = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let open = |addresses: &[SocketAddr]| -> Result<Vec<TcpListener>, StartError> {
+            addresses.iter().map(|address| listen(*address)).collect()
+        };
+        let local =
+            |listeners: &[TcpListener]| listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>();
+        let (plain, secure) = (open(&policy.listen.http)?, open(&policy.listen.https)?);
+        let (http, https) = (local(&plain)?, local(&secure)?);
+        let listeners: Vec<(TcpListener, bool)> =
+            plain.into_iter().map(|listener| (listener, false)).chain(secure.into_iter().map(|l| (l, true))).collect();
         let admin_listener = listen(policy.listen.admin)?;
         let admin = admin_listener.local_addr()?;
         let count = match policy.listen.workers {
@@ -158,12 +166,17 @@ impl Server {
         let (stopping, stop) = watch::channel(Stop::Run);
         let workers = start_workers(&shared, &sink, &listeners, &stop)?;
         let beside = start_beside(control.clone(), admin_listener, stop)?;
-        Ok(Self { http, admin, control, stopping, workers, beside: Some(beside) })
+        Ok(Self { http, https, admin, control, stopping, workers, beside: Some(beside) })
     }
 
     /// Where pulls are taken, in the order of the config.
     pub fn http(&self) -> &[SocketAddr] {
         &self.http
+    }
+
+    /// Where pulls are taken over TLS, in the order of the config.
+    pub fn https(&self) -> &[SocketAddr] {
+        &self.https
     }
 
     /// Where figures are given out.
@@ -221,7 +234,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 fn start_workers(
     shared: &Arc<Shared>,
     sink: &Sink,
-    listeners: &[TcpListener],
+    listeners: &[(TcpListener, bool)],
     stop: &watch::Receiver<Stop>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let count = shared.open.len();
@@ -229,7 +242,10 @@ fn start_workers(
     let mut threads = Vec::new();
     for (index, room) in rooms.into_iter().enumerate() {
         let (shared, sink, stop, doors) = (shared.clone(), sink.clone(), stop.clone(), doors.clone());
-        let listeners = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
+        let listeners = listeners
+            .iter()
+            .map(|(listener, tls)| Ok((listener.try_clone()?, *tls)))
+            .collect::<io::Result<Vec<_>>>()?;
         threads.push(start_thread(format!("worker-{index}"), move || async move {
             work(Worker::new(index, shared, sink), listeners, room, doors, stop).await;
         })?);
@@ -239,7 +255,7 @@ fn start_workers(
 
 async fn work(
     worker: std::rc::Rc<Worker>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, bool)>,
     mut room: mpsc::UnboundedReceiver<Accepted>,
     doors: Vec<mpsc::UnboundedSender<Accepted>>,
     mut stop: watch::Receiver<Stop>,
@@ -247,7 +263,7 @@ async fn work(
     let house = tokio::task::spawn_local(worker.clone().keep_house());
     let accepting: Vec<_> = listeners
         .into_iter()
-        .map(|listener| tokio::task::spawn_local(accept(worker.clone(), listener, doors.clone())))
+        .map(|(listener, tls)| tokio::task::spawn_local(accept(worker.clone(), listener, tls, doors.clone())))
         .collect();
     // Held to the end: a room whose last door is shut would end the worker while it still has guests.
     let _doors = doors;
@@ -274,8 +290,13 @@ async fn work(
 
 /// Accepts connections and gives each to the worker that has the fewest: CDNs hold few and long ones, so chance would
 /// spread them badly.
-async fn accept(worker: std::rc::Rc<Worker>, listener: TcpListener, doors: Vec<mpsc::UnboundedSender<Accepted>>) {
-    let port = listener.local_addr().map_or(0, |address| address.port());
+async fn accept(
+    worker: std::rc::Rc<Worker>,
+    listener: TcpListener,
+    tls: bool,
+    doors: Vec<mpsc::UnboundedSender<Accepted>>,
+) {
+    let door = Door { port: listener.local_addr().map_or(0, |address| address.port()), tls };
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     loop {
         match listener.accept().await {
@@ -291,9 +312,9 @@ async fn accept(worker: std::rc::Rc<Worker>, listener: TcpListener, doors: Vec<m
                 let chosen = least.unwrap_or(worker.index);
                 shared.open[chosen].fetch_add(1, Relaxed);
                 if chosen == worker.index {
-                    worker.welcome(stream, peer, port);
+                    worker.welcome(stream, peer, door);
                 } else {
-                    let sent = stream.into_std().map(|stream| doors[chosen].send(Accepted { stream, peer, port }));
+                    let sent = stream.into_std().map(|stream| doors[chosen].send(Accepted { stream, peer, door }));
                     if !matches!(sent, Ok(Ok(()))) {
                         shared.open[chosen].fetch_sub(1, Relaxed);
                     }

@@ -10,11 +10,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
 
 /// A connected socket.
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
@@ -31,6 +33,8 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.poll_read_ready(cx).map(drop),
             Stream::Unix(stream) => stream.poll_read_ready(cx).map(drop),
+            // What was decrypted waits in the session: only reading tells.
+            Stream::Tls(_) => Poll::Ready(()),
         }
     }
 
@@ -38,6 +42,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 
@@ -46,6 +51,24 @@ impl Stream {
             (Stream::Tcp(stream), [part]) => Pin::new(stream).poll_write(cx, part),
             (Stream::Tcp(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
             (Stream::Unix(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
+            (Stream::Tls(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    /// Sends what a session has encrypted and the kernel has not yet taken.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// The TCP connection below.
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(stream) => Some(stream),
+            Stream::Tls(stream) => Some(stream.get_ref().0),
+            Stream::Unix(_) => None,
         }
     }
 
@@ -53,6 +76,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -288,27 +312,43 @@ impl Writer {
                     (_, true) => &parts[..1],
                     _ => &parts[..],
                 };
-                match self.stream.borrow_mut().poll_write(cx, parts) {
+                let wrote = self.stream.borrow_mut().poll_write(cx, parts);
+                match wrote {
                     Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => Poll::Ready(Err(Halt::Broken)),
                     Poll::Ready(Ok(count)) => Poll::Ready(Ok(count)),
-                    Poll::Pending => {
-                        let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
-                        self.alarm.poll(cx, deadline).map(|()| Err(Halt::TimedOut))
-                    }
+                    Poll::Pending => self.poll_late(cx, &mut deadline, patience).map(Err),
                 }
             })
             .await?;
             written += count;
             deadline = None;
         }
-        Ok(())
+        poll_fn(|cx| {
+            let flushed = self.stream.borrow_mut().poll_flush(cx);
+            match flushed {
+                Poll::Ready(flushed) => Poll::Ready(flushed.map_err(|_| Halt::Broken)),
+                Poll::Pending => self.poll_late(cx, &mut deadline, patience).map(Err),
+            }
+        })
+        .await
+    }
+
+    /// Ready when the other side has taken nothing for too long.
+    fn poll_late(&mut self, cx: &mut Context<'_>, deadline: &mut Option<Instant>, patience: Duration) -> Poll<Halt> {
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
+        self.alarm.poll(cx, deadline).map(|()| Halt::TimedOut)
+    }
+
+    /// Whether an end has to be said, as TLS wants it, before it is made.
+    pub fn says_goodbye(&self) -> bool {
+        matches!(&*self.stream.borrow(), Stream::Tls(_))
     }
 
     /// Lets small writes leave at once (`TCP_NODELAY`). A connection for one answer in one write does without.
     pub fn be_prompt(&mut self) {
         if !self.prompt {
             self.prompt = true;
-            if let Stream::Tcp(stream) = &*self.stream.borrow() {
+            if let Some(stream) = self.stream.borrow().tcp() {
                 let _ = stream.set_nodelay(true);
             }
         }
@@ -316,7 +356,7 @@ impl Writer {
 
     /// Makes the end of this connection a reset, which nobody takes for the end of a body.
     pub fn reset_on_close(&self) {
-        if let Stream::Tcp(stream) = &*self.stream.borrow() {
+        if let Some(stream) = self.stream.borrow().tcp() {
             let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }

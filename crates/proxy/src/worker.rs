@@ -1,12 +1,12 @@
 //! A worker: one thread, one runtime, its own pool of connections to the origin, and the connections it was given.
 
 use crate::access_log::{Batch, Clock, LINGER, Line, Sink};
+use crate::caller::{Caller, Door};
 use crate::downstream::Downstream;
 use crate::figures::Figures;
 use crate::live::{Held, Live};
 use crate::pull;
 use crate::upstream::{Cap, Pool};
-use crate::wire::Stream;
 use arc_swap::ArcSwap;
 use headwater_config::LogFormat;
 use std::cell::{Cell, RefCell};
@@ -46,7 +46,7 @@ impl Shared {
 pub(crate) struct Accepted {
     pub stream: std::net::TcpStream,
     pub peer: SocketAddr,
-    pub port: u16,
+    pub door: Door,
 }
 
 /// A connection as the worker keeps it in mind: whether it rests, and how to end it.
@@ -112,13 +112,13 @@ impl Worker {
     /// Takes a connection that another worker accepted.
     pub fn take_over(self: &Rc<Self>, accepted: Accepted) {
         match TcpStream::from_std(accepted.stream) {
-            Ok(stream) => self.welcome(stream, accepted.peer, accepted.port),
+            Ok(stream) => self.welcome(stream, accepted.peer, accepted.door),
             Err(_) => self.leave(),
         }
     }
 
     /// Takes a connection that this worker's count already holds.
-    pub fn welcome(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, port: u16) {
+    pub fn welcome(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, door: Door) {
         let rests = Rc::new(Cell::new(true));
         let place = self.free.borrow_mut().pop().unwrap_or_else(|| {
             self.guests.borrow_mut().push(None);
@@ -129,7 +129,7 @@ impl Worker {
         let at_rest = rests.clone();
         let task = tokio::task::spawn_local(async move {
             let _seat = seat;
-            converse(&worker, stream, peer, port, &at_rest).await;
+            converse(&worker, stream, peer, door, &at_rest).await;
         });
         self.guests.borrow_mut()[place] = Some(Guest { rests, task: task.abort_handle() });
     }
@@ -182,8 +182,13 @@ impl Drop for Seat {
 }
 
 /// Pull after pull over one connection.
-async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16, rests: &Cell<bool>) {
-    let mut down = Downstream::new(Stream::Tcp(stream));
+async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, door: Door, rests: &Cell<bool>) {
+    let (begun, handshake) = Box::pin(Caller::greet(stream, peer, door, &worker.live())).await;
+    if let Some(handshake) = handshake {
+        worker.shared.figures.handshakes.with_label_values(&[handshake.name()]).inc();
+    }
+    let Some((stream, caller)) = begun else { return };
+    let mut down = Downstream::new(stream);
     loop {
         rests.set(true);
         if worker.shared.draining.load(Relaxed) {
@@ -197,14 +202,14 @@ async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port
             Ok(Some((request, begun))) => {
                 let _in_flight = InFlight::enter(&worker.shared);
                 // On the heap, so that a connection that rests does not hold the room of one that works.
-                let served = Box::pin(pull::serve(worker, &mut down, peer, port, &request, begun)).await;
+                let served = Box::pin(pull::serve(worker, &mut down, &caller, &request, begun)).await;
                 if !served {
                     return down.close().await;
                 }
                 down.be_prompt();
             }
             Ok(None) => return,
-            Err(refusal) => return Box::pin(pull::refuse(worker, down, peer, port, refusal)).await,
+            Err(refusal) => return Box::pin(pull::refuse(worker, down, &caller, refusal)).await,
         }
     }
 }

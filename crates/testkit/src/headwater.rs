@@ -32,6 +32,8 @@ pub struct Headwater {
     pub http: SocketAddr,
     /// All of its listeners.
     pub all_http: Vec<SocketAddr>,
+    /// Its first listener for TLS, if it has one.
+    pub https: Option<SocketAddr>,
     /// Its admin endpoint.
     pub admin: SocketAddr,
     child: Child,
@@ -77,20 +79,28 @@ impl Headwater {
         let deadline = Instant::now() + PATIENCE;
         let ready = loop {
             let said = stderr.lock().unwrap().clone();
-            if let Some(line) = said.lines().find(|line| line.contains("ready http=")) {
+            if let Some(line) = said.lines().find(|line| line.contains("headwater: ready ")) {
                 break line.to_string();
             }
             let ended = child.try_wait().unwrap();
             assert!(ended.is_none() && Instant::now() < deadline, "headwater did not start ({ended:?}):\n{said}");
             std::thread::sleep(Duration::from_millis(5));
         };
-        let value = |key: &str| {
-            let rest = ready.split_once(key).expect("the ready line has both addresses").1;
-            rest.split_whitespace().next().unwrap_or("").to_string()
+        let addresses = |key: &str| -> Vec<SocketAddr> {
+            let value = ready.split_whitespace().find_map(|word| word.strip_prefix(key)).unwrap_or_default();
+            value.split(',').filter(|text| !text.is_empty()).map(|address| address.parse().unwrap()).collect()
         };
-        let all_http: Vec<SocketAddr> = value("http=").split(',').map(|address| address.parse().unwrap()).collect();
-        let admin = value("admin=").parse().unwrap();
-        Self { http: all_http[0], all_http, admin, child, stdout, stderr, folder }
+        let (all_http, https, admin) = (addresses("http="), addresses("https="), addresses("admin="));
+        Self {
+            http: all_http[0],
+            all_http,
+            https: https.first().copied(),
+            admin: admin[0],
+            child,
+            stdout,
+            stderr,
+            folder,
+        }
     }
 
     /// The config's file.

@@ -1,12 +1,14 @@
 //! For tests alone: the built binary, an origin that misbehaves on order, a client that says exactly what it is told,
 //! and real servers. Everything is on loopback, on ports of its own, bounded in time, and gone when it is dropped.
 
+mod certificates;
 mod client;
 mod headwater;
 mod message;
 mod origin;
 mod servers;
 
+pub use certificates::{Authority, Pair};
 pub use client::{Client, exchange, get, request};
 pub use headwater::{Headwater, Metrics, binary, run};
 pub use message::{Response, answer};

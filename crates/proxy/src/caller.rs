@@ -1,0 +1,90 @@
+//! Who connected, and how: what is the same for every pull of a connection.
+
+use crate::live::Held;
+use crate::wire::Stream;
+use headwater_config::tls;
+use std::net::{IpAddr, SocketAddr};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+/// The listener that a connection came in by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Door {
+    pub port: u16,
+    pub tls: bool,
+}
+
+/// The other end of a connection from downstream.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub peer: SocketAddr,
+    pub door: Door,
+    /// Subject alternative names of the certificate that it proved to own.
+    pub certificate: Vec<String>,
+}
+
+/// How a TLS connection began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    Full,
+    Resumed,
+    Failed,
+    TimedOut,
+}
+
+impl Handshake {
+    /// A metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Handshake::Full => "full",
+            Handshake::Resumed => "resumed",
+            Handshake::Failed => "failed",
+            Handshake::TimedOut => "timeout",
+        }
+    }
+}
+
+impl Caller {
+    /// The address it connected from.
+    pub fn ip(&self) -> IpAddr {
+        self.peer.ip()
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static [u8] {
+        if self.door.tls { b"https" } else { b"http" }
+    }
+
+    /// Begins a connection: over TLS with its handshake, within the deadline for a head.
+    pub async fn greet(
+        stream: TcpStream,
+        peer: SocketAddr,
+        door: Door,
+        live: &Held,
+    ) -> (Option<(Stream, Self)>, Option<Handshake>) {
+        let mut caller = Self { peer, door, certificate: Vec::new() };
+        if !door.tls {
+            return (Some((Stream::Tcp(stream), caller)), None);
+        }
+        let Some(tls) = &live.policy.tls else { return (None, Some(Handshake::Failed)) };
+        // Handshakes are several small messages, each of which the other side waits for.
+        let _ = stream.set_nodelay(true);
+        let accepting = TlsAcceptor::from(tls.server.clone()).accept(stream);
+        match timeout(live.policy.limits.header_timeout, accepting).await {
+            Ok(Ok(stream)) => {
+                let session = stream.get_ref().1;
+                let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+                let certificate = session.peer_certificates().and_then(|chain| chain.first());
+                caller.certificate = certificate.map(tls::names).unwrap_or_default();
+                let kind = if resumed { Handshake::Resumed } else { Handshake::Full };
+                (Some((Stream::Tls(Box::new(stream)), caller)), Some(kind))
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%peer, %error, "a TLS handshake failed");
+                (None, Some(Handshake::Failed))
+            }
+            Err(_) => (None, Some(Handshake::TimedOut)),
+        }
+    }
+}
