@@ -26,6 +26,7 @@ mod main_job;
 mod messages;
 mod nginx;
 mod origin_cap;
+mod proxy_protocol;
 mod reload;
 mod streaming;
 mod tls;

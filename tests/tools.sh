@@ -8,6 +8,7 @@ need() { [ -e "$1" ] || packages="$packages $2"; }
 need /usr/sbin/apache2 apache2
 need /etc/mime.types media-types
 need /usr/sbin/nginx nginx-light
+need /usr/sbin/haproxy haproxy
 need /usr/bin/goaccess goaccess
 need /usr/bin/curl curl
 need /usr/bin/openssl openssl

@@ -1,5 +1,6 @@
 //! Turns what was written into a policy, or into all its mistakes.
 
+use crate::networks;
 use crate::pages;
 use crate::policy::{
     AccessLog, Answer, Beacon, Identify, Limits, Listen, Log, LogFormat, Metrics, Origin, Policy, Verdict, Whoopsie,
@@ -151,9 +152,12 @@ fn read_listen(table: Table<'_>, has_tls: bool) -> Listen {
         ));
     }
     let workers = table.integer("workers", 0..=1024).unwrap_or(0) as usize;
-    table.not_yet("proxy_protocol_from", "PROXY protocol");
+    let proxy_protocol_from = table
+        .strings("proxy_protocol_from", "[\"10.0.0.0/8\"]")
+        .map(|list| networks::read(&list, &mut table.mistakes().borrow_mut()))
+        .unwrap_or_default();
     table.done();
-    Listen { http, https, admin, admin_token, workers }
+    Listen { http, https, proxy_protocol_from, admin, admin_token, workers }
 }
 
 fn read_origin(table: Table<'_>, written: bool) -> Origin {

@@ -1,5 +1,6 @@
 //! The policy: what the config means, as pure data, ready to be asked.
 
+use crate::networks::Networks;
 use crate::pages::Page;
 use crate::providers::Provider;
 use crate::rules::Rules;
@@ -48,6 +49,8 @@ pub struct Listen {
     pub http: Vec<SocketAddr>,
     /// Where they pull from over TLS.
     pub https: Vec<SocketAddr>,
+    /// Whose connections begin with a PROXY header.
+    pub proxy_protocol_from: Networks,
     /// Metrics and health.
     pub admin: SocketAddr,
     /// What changes things asks for it.

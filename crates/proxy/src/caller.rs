@@ -1,6 +1,8 @@
 //! Who connected, and how: what is the same for every pull of a connection.
 
+use crate::figures::Figures;
 use crate::live::Held;
+use crate::proxy_protocol;
 use crate::wire::Stream;
 use headwater_config::tls;
 use std::net::{IpAddr, SocketAddr};
@@ -56,18 +58,41 @@ impl Caller {
         if self.door.tls { b"https" } else { b"http" }
     }
 
-    /// Begins a connection: over TLS with its handshake, within the deadline for a head.
+    /// Begins a connection: with what a load balancer says of it, then over TLS with its handshake. Each has the deadline
+    /// for a head. `None`: it is not to be served.
     pub async fn greet(
-        stream: TcpStream,
+        mut stream: TcpStream,
         peer: SocketAddr,
         door: Door,
         live: &Held,
-    ) -> (Option<(Stream, Self)>, Option<Handshake>) {
+        figures: &Figures,
+    ) -> Option<(Stream, Self)> {
         let mut caller = Self { peer, door, certificate: Vec::new() };
-        if !door.tls {
-            return (Some((Stream::Tcp(stream), caller)), None);
+        if live.policy.listen.proxy_protocol_from.contains(peer.ip()) {
+            let (outcome, told) =
+                match timeout(live.policy.limits.header_timeout, proxy_protocol::read(&mut stream)).await {
+                    Ok(Ok(Some(told))) => ("client", Some(told)),
+                    Ok(Ok(None)) => ("none", Some(peer)),
+                    Ok(Err(error)) => {
+                        tracing::debug!(%peer, %error, "a connection that had to begin with a PROXY header does not");
+                        ("refused", None)
+                    }
+                    Err(_) => ("timeout", None),
+                };
+            figures.proxy_headers.with_label_values(&[outcome]).inc();
+            let told = told?;
+            caller.peer = SocketAddr::new(told.ip().to_canonical(), told.port());
         }
-        let Some(tls) = &live.policy.tls else { return (None, Some(Handshake::Failed)) };
+        if !door.tls {
+            return Some((Stream::Tcp(stream), caller));
+        }
+        let (begun, outcome) = caller.shake_hands(stream, live).await;
+        figures.handshakes.with_label_values(&[outcome.name()]).inc();
+        begun
+    }
+
+    async fn shake_hands(mut self, stream: TcpStream, live: &Held) -> (Option<(Stream, Self)>, Handshake) {
+        let Some(tls) = &live.policy.tls else { return (None, Handshake::Failed) };
         // Handshakes are several small messages, each of which the other side waits for.
         let _ = stream.set_nodelay(true);
         let accepting = TlsAcceptor::from(tls.server.clone()).accept(stream);
@@ -76,15 +101,15 @@ impl Caller {
                 let session = stream.get_ref().1;
                 let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
                 let certificate = session.peer_certificates().and_then(|chain| chain.first());
-                caller.certificate = certificate.map(tls::names).unwrap_or_default();
+                self.certificate = certificate.map(tls::names).unwrap_or_default();
                 let kind = if resumed { Handshake::Resumed } else { Handshake::Full };
-                (Some((Stream::Tls(Box::new(stream)), caller)), Some(kind))
+                (Some((Stream::Tls(Box::new(stream)), self)), kind)
             }
             Ok(Err(error)) => {
-                tracing::debug!(%peer, %error, "a TLS handshake failed");
-                (None, Some(Handshake::Failed))
+                tracing::debug!(peer = %self.peer, %error, "a TLS handshake failed");
+                (None, Handshake::Failed)
             }
-            Err(_) => (None, Some(Handshake::TimedOut)),
+            Err(_) => (None, Handshake::TimedOut),
         }
     }
 }

@@ -30,6 +30,7 @@ pub(crate) struct Figures {
     pub countries: IntCounterVec,
     pub reports: IntCounterVec,
     pub handshakes: IntCounterVec,
+    pub proxy_headers: IntCounterVec,
     pub mismatch: IntCounterVec,
     pub reload_failed: IntGauge,
     pub lines_dropped: IntCounter,
@@ -78,6 +79,11 @@ impl Figures {
                 &["country"],
             )?,
             handshakes: counters("headwater_tls_handshakes_total", "Beginnings of TLS connections.", &["result"])?,
+            proxy_headers: counters(
+                "headwater_proxy_headers_total",
+                "Beginnings of connections from listen.proxy_protocol_from.",
+                &["result"],
+            )?,
             reports: counters("headwater_reports_total", "Reports that browsers sent.", &["type", "phase", "cdn"])?,
             mismatch: counters(
                 "headwater_identity_mismatch_total",

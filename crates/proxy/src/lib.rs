@@ -24,6 +24,7 @@ mod live;
 #[cfg(feature = "micro")]
 pub mod micro;
 mod negotiate;
+mod proxy_protocol;
 mod pull;
 mod push;
 mod response;

@@ -183,10 +183,7 @@ impl Drop for Seat {
 
 /// Pull after pull over one connection.
 async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, door: Door, rests: &Cell<bool>) {
-    let (begun, handshake) = Box::pin(Caller::greet(stream, peer, door, &worker.live())).await;
-    if let Some(handshake) = handshake {
-        worker.shared.figures.handshakes.with_label_values(&[handshake.name()]).inc();
-    }
+    let begun = Box::pin(Caller::greet(stream, peer, door, &worker.live(), &worker.shared.figures)).await;
     let Some((stream, caller)) = begun else { return };
     let mut down = Downstream::new(stream);
     loop {

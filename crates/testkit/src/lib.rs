@@ -13,7 +13,7 @@ pub use client::{Client, exchange, get, request};
 pub use headwater::{Headwater, Metrics, binary, run};
 pub use message::{Response, answer};
 pub use origin::{Deaf, Origin, Recorded, Then, Wire};
-pub use servers::{Apache, Nginx, needs};
+pub use servers::{Apache, Haproxy, Nginx, needs};
 
 use std::time::{Duration, Instant};
 

@@ -152,3 +152,28 @@ impl Nginx {
         self.0.address
     }
 }
+
+/// HAProxy, as a load balancer.
+pub struct Haproxy(Process);
+
+impl Haproxy {
+    /// Starts it with what a `listen` section needs to reach its servers.
+    pub fn start(server: &str) -> Self {
+        needs("/usr/sbin/haproxy", "haproxy");
+        Self(Process::start(&[], |folder, address| {
+            let config = format!(
+                "defaults\n  mode http\n  timeout connect 5s\n  timeout client 10s\n  timeout server 10s\n\
+                 listen all\n  bind {address}\n  {server}\n"
+            );
+            std::fs::write(folder.join("haproxy.cfg"), config).unwrap();
+            let mut command = Command::new("/usr/sbin/haproxy");
+            command.args(["-db", "-q", "-f"]).arg(folder.join("haproxy.cfg"));
+            command
+        }))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+}

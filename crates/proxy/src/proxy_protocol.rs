@@ -1,0 +1,109 @@
+//! The PROXY protocol, versions 1 and 2: a load balancer before us says who connected to it.
+//! <https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>
+
+use ppp::{v1, v2};
+use std::io;
+use std::net::SocketAddr;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// The longest line of version 1 that there can be (section 2.1).
+const LONGEST_LINE: usize = 107;
+/// What version 2 may say behind its first 16 bytes. Load balancers stay below 600.
+const LONGEST_REST: usize = 4096;
+
+/// Reads the header, and not a byte of what follows. `None`: the load balancer speaks for itself, or cannot say for whom.
+///
+/// # Errors
+/// Whatever else the connection begins with, or its end.
+pub(crate) async fn read(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+    // The shortest header is longer than this, and the first bytes tell the versions apart.
+    let mut header = vec![0; SIGNATURE.len()];
+    stream.read_exact(&mut header).await?;
+    if header == SIGNATURE {
+        header.resize(16, 0);
+        stream.read_exact(&mut header[12..]).await?;
+        let rest = usize::from(u16::from_be_bytes([header[14], header[15]]));
+        if rest > LONGEST_REST {
+            return Err(refused("its header is too long"));
+        }
+        header.resize(16 + rest, 0);
+        stream.read_exact(&mut header[16..]).await?;
+        return version_2(&header);
+    }
+    if !header.starts_with(b"PROXY ") {
+        return Err(refused("it begins with something else"));
+    }
+    while !header.ends_with(b"\n") {
+        let mut ahead = [0; LONGEST_LINE];
+        let seen = stream.peek(&mut ahead[..LONGEST_LINE - header.len()]).await?;
+        if seen == 0 {
+            return Err(refused("its line does not end"));
+        }
+        let line = memchr::memchr(b'\n', &ahead[..seen]).map_or(seen, |at| at + 1);
+        stream.read_exact(&mut ahead[..line]).await?;
+        header.extend_from_slice(&ahead[..line]);
+    }
+    version_1(&header)
+}
+
+fn version_1(line: &[u8]) -> io::Result<Option<SocketAddr>> {
+    let header = v1::Header::try_from(line).map_err(|_| refused("its line cannot be read"))?;
+    Ok(match header.addresses {
+        v1::Addresses::Tcp4(found) => Some((found.source_address, found.source_port).into()),
+        v1::Addresses::Tcp6(found) => Some((found.source_address, found.source_port).into()),
+        v1::Addresses::Unknown => None,
+    })
+}
+
+fn version_2(header: &[u8]) -> io::Result<Option<SocketAddr>> {
+    let header = v2::Header::try_from(header).map_err(|_| refused("its header cannot be read"))?;
+    Ok(match (header.command, header.addresses) {
+        (v2::Command::Local, _) => None,
+        (_, v2::Addresses::IPv4(found)) => Some((found.source_address, found.source_port).into()),
+        (_, v2::Addresses::IPv6(found)) => Some((found.source_address, found.source_port).into()),
+        (_, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) => None,
+    })
+}
+
+fn refused(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn version_1_names_the_client_or_nobody() {
+        for (line, expected) in [
+            ("PROXY TCP4 192.0.2.1 198.51.100.1 4711 80\r\n", Some("192.0.2.1:4711")),
+            ("PROXY TCP6 2001:db8::1 2001:db8::2 4711 80\r\n", Some("[2001:db8::1]:4711")),
+            ("PROXY UNKNOWN\r\n", None),
+            ("PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", None),
+        ] {
+            assert_eq!(version_1(line.as_bytes()).unwrap(), expected.map(|text| text.parse().unwrap()), "{line}");
+        }
+        for line in [
+            "PROXY TCP4 192.0.2.1 198.51.100.1 4711\r\n",
+            "PROXY TCP4 192.0.2.256 198.51.100.1 4711 80\r\n",
+            "PROXY TCP4 2001:db8::1 2001:db8::2 4711 80\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.1 65536 80\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.1 04711 80 x\r\n",
+            "PROXY UDP4 192.0.2.1 198.51.100.1 4711 80\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.1 4711 80\n",
+        ] {
+            assert!(version_1(line.as_bytes()).is_err(), "{line:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rubbish_is_never_a_panic(rubbish in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = version_1(&[b"PROXY ", &rubbish[..]].concat());
+            let _ = version_2(&[&SIGNATURE[..], &rubbish].concat());
+        }
+    }
+}
