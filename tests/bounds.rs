@@ -201,7 +201,7 @@ fn one_pull_too_many_is_told_to_come_back() {
         let _ = stream.write_all(&answer("200 OK", &[], "ok"));
         Then::Keep
     });
-    let headwater = Headwater::before_with(&origin, "[limits]\nmax_in_flight = 1\n");
+    let headwater = Headwater::before_with(&origin, "[limits]\nmax_in_flight = 1\nwait_timeout = \"300ms\"\n");
     let mut slow = Client::connect(headwater.http);
     slow.send(request("GET", "/slow", &[]));
     wait_until("the slow pull has arrived", || origin.requests().len() == 1);
@@ -211,6 +211,51 @@ fn one_pull_too_many_is_told_to_come_back() {
     assert_eq!(slow.read_response().status, 200);
     wait_until("the permit is free again", || get(headwater.http, "/", &[]).status == 200);
     assert!(headwater.metrics().value("headwater_whoopsie_total", &[("reason", "overload")]) >= 1.0);
+}
+
+#[test]
+fn pulls_beyond_the_cap_wait_and_are_served_when_there_is_room() {
+    let origin = Origin::with(|_, stream| {
+        std::thread::sleep(Duration::from_millis(200));
+        let _ = stream.write_all(&answer("200 OK", &[], "ok"));
+        Then::Keep
+    });
+    let headwater = Headwater::before_with(&origin, "[limits]\nmax_in_flight = 2\nwait_timeout = \"9s\"\n");
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(headwater.http)).collect();
+    for client in &mut clients {
+        client.send(request("GET", "/", &[]));
+    }
+    headwater.wait_metric("headwater_pulls_waiting", &[], 6.0);
+    // While all is full: the admin endpoint answers (it just did), and so do beacons.
+    let beacon = get(headwater.http, "/status/images/beacon.gif?source=full", &[]);
+    assert_eq!((beacon.status, beacon.body.len()), (200, 43));
+    let begun = Instant::now();
+    for client in &mut clients {
+        assert_eq!(client.read_response().status, 200);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "each is served as soon as one has ended: {:?}", begun.elapsed());
+    headwater.wait_metric("headwater_pulls_waiting", &[], 0.0);
+}
+
+#[test]
+fn who_leaves_while_it_waits_is_not_asked_for_at_the_origin() {
+    let origin = Origin::with(|_, stream| {
+        std::thread::sleep(Duration::from_millis(500));
+        let _ = stream.write_all(&answer("200 OK", &[], "ok"));
+        Then::Keep
+    });
+    let headwater = Headwater::before_with(&origin, "[limits]\nmax_in_flight = 1\nwait_timeout = \"9s\"\n");
+    let mut first = Client::connect(headwater.http);
+    first.send(request("GET", "/", &[]));
+    wait_until("the first has arrived", || origin.requests().len() == 1);
+    let mut leaving = Client::connect(headwater.http);
+    leaving.send(request("GET", "/left", &[]));
+    headwater.wait_metric("headwater_pulls_waiting", &[], 1.0);
+    drop(leaving);
+    headwater.wait_metric("headwater_pulls_waiting", &[], 0.0);
+    assert_eq!(first.read_response().status, 200);
+    assert!(headwater.wait_for_log(|line| line.contains("/left")).contains("\" 499 "));
+    assert_eq!(origin.requests().len(), 1);
 }
 
 #[test]

@@ -217,6 +217,7 @@ fn read_limits(table: Table<'_>) -> (Limits, u64) {
         idle_timeout: table.duration("idle_timeout").unwrap_or(60 * SECOND),
         body_idle_timeout: table.duration("body_idle_timeout").unwrap_or(30 * SECOND),
         tunnel_idle_timeout: table.duration("tunnel_idle_timeout").unwrap_or(600 * SECOND),
+        wait_timeout: table.duration("wait_timeout").unwrap_or(SECOND),
         max_head: table.size("max_head", 1024..=1 << 20).unwrap_or(32 << 10) as usize,
         max_fields: table.integer("max_fields", 1..=250).unwrap_or(100) as usize,
         max_in_flight: table.integer("max_in_flight", 1..=1_000_000).unwrap_or(4096) as usize,

@@ -93,6 +93,8 @@ pub struct Limits {
     pub max_head: usize,
     /// Fields of a head.
     pub max_fields: usize,
+    /// Longest wait of a pull beyond `max_in_flight`.
+    pub wait_timeout: Duration,
     /// Pulls at one time.
     pub max_in_flight: usize,
     /// Connections from downstream at one time.

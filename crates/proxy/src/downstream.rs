@@ -11,10 +11,9 @@ use crate::wire::{Halt, Reader, Stream, Writer};
 use futures_util::future::{Either, select};
 use headwater_config::Limits;
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, pending, poll_fn};
 use std::io::Write;
 use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -373,6 +372,20 @@ async fn carry(from: &mut Reader, to: &mut Writer, idle: Duration, moved: &Cell<
     }
 }
 
+/// Does something unless the client goes first: then `None`. A client whose connection is lent to an upload is watched there.
+pub(crate) async fn unless_gone<T>(client: Option<&mut Incoming>, work: impl Future<Output = T>) -> Option<T> {
+    let gone = async {
+        match client {
+            Some(client) => poll_fn(|cx| client.reader.poll_gone(cx, PIPELINED)).await,
+            None => pending().await,
+        }
+    };
+    match select(pin!(work), pin!(gone)).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
+}
+
 /// Sends a body piece by piece; what has been gathered goes out whenever the origin pauses. A client that leaves during
 /// a pause is noticed at once, and the origin need not go on.
 async fn pump(body: &mut Body, sink: &mut Sink<'_>, mut client: Option<&mut Incoming>) -> Result<(), Broken> {
@@ -385,14 +398,7 @@ async fn pump(body: &mut Body, sink: &mut Sink<'_>, mut client: Option<&mut Inco
             Step::More => {
                 sink.writer.be_prompt();
                 sink.flush().await?;
-                let gone = poll_fn(|cx| match &mut client {
-                    Some(client) => client.reader.poll_gone(cx, PIPELINED),
-                    None => Poll::Pending,
-                });
-                match select(pin!(body.fill()), gone).await {
-                    Either::Left((filled, _)) => filled?,
-                    Either::Right(_) => return Err(Broken::Downstream),
-                }
+                unless_gone(client.as_deref_mut(), body.fill()).await.ok_or(Broken::Downstream)??;
             }
             Step::End => break,
         }

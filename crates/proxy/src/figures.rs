@@ -1,6 +1,6 @@
 //! Figures: every counter, with labels from closed sets alone. What a pull counts is looked up once per policy, not per pull.
 
-use crate::upstream::Cap;
+use crate::cap::Cap;
 use headwater_config::Policy;
 use prometheus::core::Collector;
 use prometheus::{
@@ -37,6 +37,7 @@ pub(crate) struct Figures {
     pub pushes_dropped: IntCounterVec,
     pub downstream_connections: IntGauge,
     pub in_flight: IntGauge,
+    pub waiting: IntGauge,
     sources: Mutex<HashSet<String>>,
 }
 
@@ -107,6 +108,7 @@ impl Figures {
                 &["sink"],
             )?,
             downstream_connections: gauge("headwater_downstream_connections", "Open connections from downstream.")?,
+            waiting: gauge("headwater_pulls_waiting", "Pulls that wait as limits.max_in_flight are being answered.")?,
             in_flight: gauge("headwater_pulls_in_flight", "Pulls being answered.")?,
             sources: Mutex::default(),
             registry,
@@ -114,13 +116,13 @@ impl Figures {
     }
 
     /// Takes over what is counted elsewhere. Called before figures are read.
-    pub fn refresh(&self, cap: &Cap, downstream: usize, in_flight: usize) {
+    pub fn refresh(&self, cap: &Cap, downstream: usize, in_flight: usize, waiting: usize) {
         for (state, count) in cap.counts() {
-            // An idle connection is no longer counted as open: the three add up.
             self.upstream_connections.with_label_values(&[state]).set(count as i64);
         }
         self.downstream_connections.set(downstream as i64);
         self.in_flight.set(in_flight as i64);
+        self.waiting.set(waiting as i64);
     }
 
     /// The counters of compression.

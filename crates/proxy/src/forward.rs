@@ -1,6 +1,6 @@
 //! Forwarding: the request as the app sees it, the exchange with its one retry, and the answer without its hop-by-hop fields.
 
-use crate::downstream::Downstream;
+use crate::downstream::{Downstream, unless_gone};
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::http1::head::{Framing, Refusal, ResponseHead};
@@ -26,7 +26,8 @@ pub(crate) async fn forward(pull: &mut Pull<'_>, down: &mut Downstream) -> Resul
     loop {
         let live = pull.live.clone();
         let origin = &live.policy.origin;
-        let connection = pull.worker.pool.acquire(&pull.live.servers, origin, fresh).await?;
+        let acquiring = pull.worker.pool.acquire(&pull.live.servers, origin, fresh);
+        let connection = unless_gone(down.incoming.as_mut(), acquiring).await.ok_or(Failure::DownstreamGone)??;
         let reused = connection.reused;
         let mut exchange = Exchange::new(connection);
         pull.asked(exchange.server());

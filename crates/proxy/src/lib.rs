@@ -12,6 +12,7 @@ mod admin;
 mod beacon;
 mod cache_control;
 mod caller;
+mod cap;
 mod compress;
 mod downstream;
 mod failure;

@@ -7,8 +7,9 @@ use crate::access_log::Line;
 use crate::beacon;
 use crate::cache_control;
 use crate::caller::Caller;
+use crate::cap::Place;
 use crate::compress;
-use crate::downstream::{Downstream, End, Sent};
+use crate::downstream::{Downstream, End, Sent, unless_gone};
 use crate::failure::Failure;
 use crate::forward;
 use crate::http1::head::{Framing, Refusal, RequestHead};
@@ -41,6 +42,8 @@ pub(crate) struct Pull<'a> {
     /// The user, as far as a proven provider tells.
     pub client: IpAddr,
     pub id: Id,
+    /// Its permit.
+    place: Option<Place>,
     begun: Instant,
     first_byte: Option<Duration>,
     upstream: Option<String>,
@@ -127,6 +130,7 @@ pub(crate) async fn serve(
         caller,
         client,
         id,
+        place: None,
         begun,
         first_byte: None,
         upstream: None,
@@ -170,10 +174,12 @@ async fn answer_or_fail(pull: &mut Pull<'_>, down: &mut Downstream) -> Result<Re
         return answered.map_err(Failure::Refused);
     }
     admit(pull)?;
-    // 9. Admission: the permit is held to the end of the body, in the worker's count of pulls; see `Worker::enter`.
-    if pull.worker.shared.in_flight.load(Relaxed) > pull.live.policy.limits.max_in_flight {
-        return Err(Failure::Overload);
-    }
+    // 9. Admission: the permit is held to the end of the body. Who finds none waits a while: most peaks are short.
+    let limits = &pull.live.policy.limits;
+    let deadline = Instant::now() + limits.wait_timeout;
+    let admission = pull.worker.shared.admission.take_until(limits.max_in_flight, deadline);
+    let place = unless_gone(down.incoming.as_mut(), admission).await.ok_or(Failure::DownstreamGone)?;
+    pull.place = Some(place.ok_or(Failure::Overload)?);
     // 12. Forward, with the one retry. Innermost: what follows sees the origin's own answer.
     let largest = pull.live.policy.rules.all()[pull.rule].max_body;
     match (pull.request.framing, &mut down.incoming) {

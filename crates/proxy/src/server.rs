@@ -3,10 +3,10 @@
 use crate::access_log::Sink;
 use crate::admin;
 use crate::caller::Door;
+use crate::cap::Cap;
 use crate::figures::Figures;
 use crate::live::Live;
 use crate::push;
-use crate::upstream::Cap;
 use crate::worker::{Accepted, Shared, Worker};
 use arc_swap::ArcSwap;
 use headwater_config::{Mistake, Policy, Severity};
@@ -89,7 +89,8 @@ impl Control {
     /// Brings the gauges up to date and gives the figures out.
     pub fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
         let shared = &self.shared;
-        shared.figures.refresh(&shared.cap, shared.downstream(), shared.in_flight.load(Relaxed));
+        let waiting = shared.admission.waiting();
+        shared.figures.refresh(&shared.cap, shared.downstream(), shared.in_flight.load(Relaxed), waiting);
         shared.figures.registry.gather()
     }
 }
@@ -151,6 +152,7 @@ impl Server {
             live: ArcSwap::from_pointee(live),
             figures,
             cap: Arc::new(Cap::default()),
+            admission: Arc::new(Cap::default()),
             in_flight: AtomicUsize::new(0),
             open: (0..count).map(|_| AtomicUsize::new(0)).collect(),
             draining: AtomicBool::new(false),

@@ -2,11 +2,12 @@
 
 use crate::access_log::{Batch, Clock, LINGER, Line, Sink};
 use crate::caller::{Caller, Door};
+use crate::cap::Cap;
 use crate::downstream::Downstream;
 use crate::figures::Figures;
 use crate::live::{Held, Live};
 use crate::pull;
-use crate::upstream::{Cap, Pool};
+use crate::upstream::Pool;
 use arc_swap::ArcSwap;
 use headwater_config::LogFormat;
 use std::cell::{Cell, RefCell};
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub live: ArcSwap<Live>,
     pub figures: Arc<Figures>,
     pub cap: Arc<Cap>,
+    /// Pulls that were admitted.
+    pub admission: Arc<Cap>,
     /// Pulls being answered.
     pub in_flight: AtomicUsize,
     /// Open connections from downstream, by worker.

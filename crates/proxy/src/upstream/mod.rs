@@ -1,11 +1,9 @@
 //! The side of the app servers: which one, over which connection, and what came back.
 
-mod cap;
 mod exchange;
 mod pool;
 mod server;
 
-pub(crate) use cap::Cap;
 pub(crate) use exchange::{Broken, Exchange, Incoming, OriginBody};
 pub(crate) use pool::Pool;
 pub(crate) use server::{Server, servers};

@@ -1,7 +1,7 @@
 //! Connections to the origin: a worker's idle ones, newest first, or a new one under the cap.
 
-use super::cap::{Cap, Place};
 use super::server::Server;
+use crate::cap::{Cap, Place};
 use crate::failure::Failure;
 use crate::wire::{Reader, Writer};
 use headwater_config::Origin;
@@ -71,7 +71,11 @@ impl Pool {
             } else if let Some(connection) = servers.iter().find_map(|server| self.check_out(server)) {
                 return Ok(connection);
             }
-            waiting.get_or_insert_with(|| (self.cap.wait(), WaitingHere::new(&self.waiting)));
+            if waiting.is_none() {
+                waiting = Some((self.cap.wait(), WaitingHere::new(&self.waiting)));
+                // What came free before we were seen to wait rang for nobody.
+                continue;
+            }
             let freed = async {
                 tokio::select! {
                     () = self.rested.notified() => {}
