@@ -28,6 +28,7 @@ mod nginx;
 mod origin_cap;
 mod proxy_protocol;
 mod reload;
+mod strangers;
 mod streaming;
 mod tls;
 mod upgrade;

@@ -97,6 +97,10 @@ pub struct Limits {
     pub wait_timeout: Duration,
     /// Pulls at one time.
     pub max_in_flight: usize,
+    /// Pulls a second from one network that are not proven; 0: no bound.
+    pub stranger_rate: u32,
+    /// Connections from one network that carry no proven pulls; 0: no bound.
+    pub stranger_connections: u32,
     /// Connections from downstream at one time.
     pub max_connections: usize,
 }

@@ -3,9 +3,11 @@
 use crate::figures::Figures;
 use crate::live::Held;
 use crate::proxy_protocol;
+use crate::strangers::{Presence, Strangers};
 use crate::wire::Stream;
 use headwater_config::tls;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -18,12 +20,14 @@ pub(crate) struct Door {
 }
 
 /// The other end of a connection from downstream.
-#[derive(Debug)]
 pub(crate) struct Caller {
     pub peer: SocketAddr,
     pub door: Door,
     /// Subject alternative names of the certificate that it proved to own.
     pub certificate: Vec<String>,
+    /// Whether its network has more connections than strangers may have.
+    pub crowded: bool,
+    _presence: Presence,
 }
 
 /// How a TLS connection began.
@@ -48,6 +52,15 @@ impl Handshake {
 }
 
 impl Caller {
+    /// Somebody on this machine, for the micro benches.
+    #[cfg(feature = "micro")]
+    pub fn local() -> Self {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 4711));
+        let presence = Arc::new(Strangers::default()).enter(peer.ip());
+        let door = Door { port: 80, tls: false };
+        Self { peer, door, certificate: Vec::new(), crowded: false, _presence: presence }
+    }
+
     /// The address it connected from.
     pub fn ip(&self) -> IpAddr {
         self.peer.ip()
@@ -66,8 +79,9 @@ impl Caller {
         door: Door,
         live: &Held,
         figures: &Figures,
+        strangers: &Arc<Strangers>,
     ) -> Option<(Stream, Self)> {
-        let mut caller = Self { peer, door, certificate: Vec::new() };
+        let mut peer = peer;
         if live.policy.listen.proxy_protocol_from.contains(peer.ip()) {
             let (outcome, told) =
                 match timeout(live.policy.limits.header_timeout, proxy_protocol::read(&mut stream)).await {
@@ -81,8 +95,11 @@ impl Caller {
                 };
             figures.proxy_headers.with_label_values(&[outcome]).inc();
             let told = told?;
-            caller.peer = SocketAddr::new(told.ip().to_canonical(), told.port());
+            peer = SocketAddr::new(told.ip().to_canonical(), told.port());
         }
+        let presence = strangers.enter(peer.ip());
+        let crowded = presence.is_crowded(live.policy.limits.stranger_connections);
+        let caller = Self { peer, door, certificate: Vec::new(), crowded, _presence: presence };
         if !door.tls {
             return Some((Stream::Tcp(stream), caller));
         }

@@ -78,10 +78,11 @@ impl Downstream {
         Self { incoming: Some(incoming), writer, out: Vec::new() }
     }
 
-    /// Reads the next head. `None`: there is none, and nobody to tell. `rests` is called before the wait for its first byte.
+    /// Reads the next head. `None`: there is none, and nobody to tell. It may take `rest` to begin.
     pub async fn read_head(
         &mut self,
         limits: &Limits,
+        rest: Duration,
         rests: &Cell<bool>,
     ) -> Result<Option<(RequestHead, Instant)>, Refusal> {
         let Some(incoming) = &mut self.incoming else { return Ok(None) };
@@ -92,7 +93,7 @@ impl Downstream {
         skip_empty_lines(&mut reader.buffer);
         while reader.buffer.is_empty() {
             rests.set(true);
-            let filled = reader.fill(1, limits.idle_timeout).await;
+            let filled = reader.fill(1, rest).await;
             rests.set(false);
             if filled.is_err() {
                 return Ok(None);

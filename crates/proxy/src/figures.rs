@@ -38,6 +38,7 @@ pub(crate) struct Figures {
     pub downstream_connections: IntGauge,
     pub in_flight: IntGauge,
     pub waiting: IntGauge,
+    pub strangers: IntCounterVec,
     sources: Mutex<HashSet<String>>,
 }
 
@@ -108,6 +109,7 @@ impl Figures {
                 &["sink"],
             )?,
             downstream_connections: gauge("headwater_downstream_connections", "Open connections from downstream.")?,
+            strangers: counters("headwater_strangers_refused_total", "Pulls that got 429.", &["reason"])?,
             waiting: gauge("headwater_pulls_waiting", "Pulls that wait as limits.max_in_flight are being answered.")?,
             in_flight: gauge("headwater_pulls_in_flight", "Pulls being answered.")?,
             sources: Mutex::default(),

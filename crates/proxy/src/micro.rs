@@ -1,20 +1,19 @@
 //! Single pieces of the pull's path, for the micro benches alone (feature `micro`).
 
-use crate::caller::{Caller, Door};
+use crate::caller::Caller;
 use crate::compress::Deflate;
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::identify::Asker;
 use crate::negotiate;
 use headwater_config::Policy;
-use std::net::SocketAddr;
 
 /// A request's head, read.
-pub struct Request(Option<RequestHead>);
+pub struct Request(Option<RequestHead>, Caller);
 
 impl Request {
     /// Reads it.
     pub fn read(head: &[u8]) -> Self {
-        Self(RequestHead::parse(head, 100).ok())
+        Self(RequestHead::parse(head, 100).ok(), Caller::local())
     }
 }
 
@@ -30,9 +29,7 @@ pub fn read_response(head: &[u8]) -> bool {
 
 /// Judges a tag; whether it is proven.
 pub fn identify(request: &Request, policy: &Policy) -> bool {
-    let peer = SocketAddr::from(([127, 0, 0, 1], 4711));
-    let caller = Caller { peer, door: Door { port: 80, tls: false }, certificate: Vec::new() };
-    request.0.as_ref().is_some_and(|head| matches!(Asker::of(&head.fields, &caller, policy), Asker::Proven(_)))
+    request.0.as_ref().is_some_and(|head| matches!(Asker::of(&head.fields, &request.1, policy), Asker::Proven(_)))
 }
 
 /// Whether the client takes gzip.

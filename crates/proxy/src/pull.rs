@@ -140,7 +140,9 @@ pub(crate) async fn serve(
     let sent = if status == GONE {
         Sent { bytes: 0, end: End::Downstream, upstream_error: None, keep: false }
     } else {
-        let keep = wants_keep(request) && !is_refusal(status, request) && !worker.shared.draining.load(Relaxed);
+        let welcome = provider.is_some() || !caller.crowded;
+        let keep =
+            wants_keep(request) && welcome && !is_refusal(status, request) && !worker.shared.draining.load(Relaxed);
         down.send(response, Some(request), keep, &worker.clock, &policy.limits, &worker.pool).await
     };
     if let Some(rest) = rest {
@@ -168,6 +170,7 @@ async fn answer(pull: &mut Pull<'_>, down: &mut Downstream) -> (Response, Option
 }
 
 async fn answer_or_fail(pull: &mut Pull<'_>, down: &mut Downstream) -> Result<Response, Failure> {
+    bound(pull)?;
     // 8. Intercept: before admission, so that beacons are counted when all else is full, and before any denial, as users'
     //    browsers carry no proof.
     if let Some(answered) = beacon::intercept(pull, down).await {
@@ -203,6 +206,23 @@ async fn answer_or_fail(pull: &mut Pull<'_>, down: &mut Downstream) -> Result<Re
     };
     cache_control::apply(&mut response.fields, response.status, rule, asker);
     Ok(response)
+}
+
+/// Bounds what comes from one network without proof; a proven provider has no bound.
+fn bound(pull: &Pull<'_>) -> Result<(), Failure> {
+    if matches!(pull.asker, Asker::Proven(_)) {
+        return Ok(());
+    }
+    let shared = &pull.worker.shared;
+    let reason = if pull.caller.crowded {
+        "connections"
+    } else if !shared.strangers.pull(pull.caller.ip(), pull.live.policy.limits.stranger_rate) {
+        "rate"
+    } else {
+        return Ok(());
+    };
+    shared.figures.strangers.with_label_values(&[reason]).inc();
+    Err(Failure::Refused(Refusal::TooMany))
 }
 
 /// Denies those who are to be denied.

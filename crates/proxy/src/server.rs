@@ -152,6 +152,7 @@ impl Server {
             live: ArcSwap::from_pointee(live),
             figures,
             cap: Arc::new(Cap::default()),
+            strangers: Arc::default(),
             admission: Arc::new(Cap::default()),
             in_flight: AtomicUsize::new(0),
             open: (0..count).map(|_| AtomicUsize::new(0)).collect(),

@@ -3,6 +3,7 @@
 use crate::cache_control;
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::http1::head::Refusal;
 use crate::negotiate::{accepts_gzip, add_vary, language, prefers_html, prefers_json};
 use crate::pull::Pull;
 use crate::response::{Body, Response};
@@ -26,7 +27,13 @@ pub(crate) fn rescue(pull: &Pull<'_>, result: Result<Response, Failure>) -> (Res
             strip_representation(&mut response.fields);
             (page(pull, response.status, "origin_5xx", response.fields), origin)
         }
-        Err(Failure::Refused(refusal)) => (refused(refusal.status(), &refusal.to_string()), None),
+        Err(Failure::Refused(refusal)) => {
+            let mut response = refused(refusal.status(), &refusal.to_string());
+            if refusal == Refusal::TooMany {
+                response.fields.push("Retry-After", b"1");
+            }
+            (response, None)
+        }
         Err(failure) => {
             if failure.is_upstream() {
                 pull.worker.shared.figures.upstream_errors.with_label_values(&[failure.reason()]).inc();

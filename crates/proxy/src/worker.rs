@@ -7,6 +7,7 @@ use crate::downstream::Downstream;
 use crate::figures::Figures;
 use crate::live::{Held, Live};
 use crate::pull;
+use crate::strangers::Strangers;
 use crate::upstream::Pool;
 use arc_swap::ArcSwap;
 use headwater_config::LogFormat;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub live: ArcSwap<Live>,
     pub figures: Arc<Figures>,
     pub cap: Arc<Cap>,
+    /// Those who prove nothing.
+    pub strangers: Arc<Strangers>,
     /// Pulls that were admitted.
     pub admission: Arc<Cap>,
     /// Pulls being answered.
@@ -186,7 +189,8 @@ impl Drop for Seat {
 
 /// Pull after pull over one connection.
 async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, door: Door, rests: &Cell<bool>) {
-    let begun = Box::pin(Caller::greet(stream, peer, door, &worker.live(), &worker.shared.figures)).await;
+    let shared = &worker.shared;
+    let begun = Box::pin(Caller::greet(stream, peer, door, &worker.live(), &shared.figures, &shared.strangers)).await;
     let Some((stream, caller)) = begun else { return };
     let mut down = Downstream::new(stream);
     loop {
@@ -195,7 +199,10 @@ async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, door
             return;
         }
         let live = worker.live();
-        let next = down.read_head(&live.policy.limits, rests).await;
+        let limits = &live.policy.limits;
+        // Where a network has taken more than its share, who says nothing makes room sooner.
+        let rest = if caller.crowded { limits.header_timeout.min(limits.idle_timeout) } else { limits.idle_timeout };
+        let next = down.read_head(limits, rest, rests).await;
         drop(live);
         rests.set(false);
         match next {

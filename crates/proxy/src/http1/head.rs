@@ -34,6 +34,9 @@ pub(crate) enum Refusal {
     /// An expectation other than `100-continue`.
     #[error("the request expects what no server here knows")]
     Expectation,
+    /// `limits.stranger_rate` or `limits.stranger_connections`
+    #[error("too many requests come from this network")]
+    TooMany,
     /// `identify.unproven` or `identify.untagged`.
     #[error("this origin serves its CDNs only")]
     Denied,
@@ -48,6 +51,7 @@ impl Refusal {
             Refusal::HeadTooSlow | Refusal::BodyTooSlow => 408,
             Refusal::BodyTooLarge => 413,
             Refusal::Expectation => 417,
+            Refusal::TooMany => 429,
             Refusal::HeadTooLarge | Refusal::TooManyFields => 431,
             Refusal::NotImplemented(_) => 501,
             Refusal::Version => 505,
