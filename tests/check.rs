@@ -23,6 +23,23 @@ fn said(output: &Output) -> (Option<i32>, String, String) {
 }
 
 #[test]
+fn man_pages_and_completions_know_every_verb() {
+    let folder = std::env::temp_dir().join(format!("headwater-man-{}", std::process::id()));
+    assert_eq!(said(&run(&["man", "--out", folder.to_str().unwrap()])).0, Some(0));
+    for verb in ["serve", "check", "demo", "whoopsie", "whoopsie-export", "networks", "networks-import"] {
+        let page = std::fs::read_to_string(folder.join(format!("headwater-{verb}.1"))).unwrap();
+        assert!(page.contains(".TH") && page.contains("SYNOPSIS"), "{verb}");
+    }
+    assert!(std::fs::read_to_string(folder.join("headwater.1")).unwrap().contains("headwater\\-serve(1)"));
+    std::fs::remove_dir_all(folder).unwrap();
+    let (code, script, _) = said(&run(&["completions", "bash"]));
+    assert!(code == Some(0) && script.contains("--drain") && script.contains("whoopsie"));
+    let status = std::process::Command::new("bash").args(["-n", "-c", &script]).status().unwrap();
+    assert!(status.success(), "bash can read it");
+    assert_eq!(said(&run(&["completions", "tcsh"])).0, Some(2));
+}
+
+#[test]
 fn the_shipped_files_are_good() {
     for name in ["config/minimal.toml", "config/headwater.toml"] {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/").to_string() + name;

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod manual;
 mod networks;
 mod serve;
 mod whoopsie;
@@ -24,6 +25,8 @@ enum Verb {
     Demo(demo::Demo),
     Whoopsie(whoopsie::Whoopsie),
     Networks(networks::Networks),
+    Man(manual::Man),
+    Completions(manual::Completions),
 }
 
 /// 0: done, or all is well. 1: what was checked does not hold. 2: called wrongly (clap's own code for it).
@@ -34,6 +37,8 @@ fn main() -> ExitCode {
         Verb::Demo(demo) => demo.run(),
         Verb::Whoopsie(whoopsie) => whoopsie.run(),
         Verb::Networks(networks) => networks.run(),
+        Verb::Man(man) => man.run(),
+        Verb::Completions(completions) => completions.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("headwater: {error:#}");

@@ -81,9 +81,7 @@ fn broken_toml_is_a_mistake_and_not_the_end_of_the_search() {
 fn keys_of_later_versions_are_refused_and_not_ignored() {
     let text = format!("{ORIGIN}health = {{ path = \"/\" }}\n");
     let found = mistakes(&text);
-    for key in ["active health checks"] {
-        assert!(found.iter().any(|found| found.contains(key)), "{key}: {found:?}");
-    }
+    assert!(found.iter().any(|found| found.contains("active health checks")), "{found:?}");
 }
 
 #[test]
