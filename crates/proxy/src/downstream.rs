@@ -2,9 +2,10 @@
 
 use crate::access_log::Clock;
 use crate::failure::Failure;
-use crate::http1::body::{Decoder, Step, write_chunk_size};
+use crate::http1::body::{Decoder, Step};
 use crate::http1::head::{Framing, Refusal, RequestHead, Search, skip_empty_lines};
 use crate::response::{Body, Response};
+use crate::sink::{SMALL, Sink};
 use crate::upstream::{Broken, Exchange, Incoming, Pool};
 use crate::whoopsie::title;
 use crate::wire::{Halt, Reader, Stream, Writer};
@@ -17,10 +18,6 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Answers up to this size are sent together with their head in one write.
-const SMALL: usize = 8 << 10;
-/// Chunks are gathered up to about this size.
-const GATHER: usize = 32 << 10;
 /// What a client may send ahead while an answer is under way.
 const PIPELINED: usize = 16 << 10;
 /// What a refused client may still send before its connection is cut, so that it reads why.
@@ -196,7 +193,7 @@ impl Downstream {
         let result = match &mut response.body {
             Body::Tunnel(_) => sink.flush().await,
             Body::Ready(body) if !bodyless => sink.send_all(body).await,
-            body if !bodyless => match pump(body, &mut sink, self.incoming.as_mut()).await {
+            body if !bodyless => match sink.pump(body, self.incoming.as_mut()).await {
                 Err(broken @ (Broken::Upstream | Broken::UpstreamIdle)) => {
                     // What had come is passed on, so that the client sees a break and not a silence.
                     let _ = sink.flush().await;
@@ -384,82 +381,5 @@ pub(crate) async fn unless_gone<T>(client: Option<&mut Incoming>, work: impl Fut
     match select(pin!(work), pin!(gone)).await {
         Either::Left((done, _)) => Some(done),
         Either::Right(_) => None,
-    }
-}
-
-/// Sends a body piece by piece; what has been gathered goes out whenever the origin pauses. A client that leaves during
-/// a pause is noticed at once, and the origin need not go on.
-async fn pump(body: &mut Body, sink: &mut Sink<'_>, mut client: Option<&mut Incoming>) -> Result<(), Broken> {
-    loop {
-        match body.step()? {
-            Step::Data(count) => {
-                sink.put(body.data(count)).await?;
-                body.took(count);
-            }
-            Step::More => {
-                sink.writer.be_prompt();
-                sink.flush().await?;
-                unless_gone(client.as_deref_mut(), body.fill()).await.ok_or(Broken::Downstream)??;
-            }
-            Step::End => break,
-        }
-    }
-    if sink.chunked {
-        sink.out.extend_from_slice(b"0\r\n");
-        if let Some(trailers) = body.trailers() {
-            trailers.write_to(sink.out);
-        }
-        sink.out.extend_from_slice(b"\r\n");
-    }
-    sink.flush().await
-}
-
-/// Where an answer goes: gathers what is small, frames it, and counts what was sent.
-struct Sink<'a> {
-    writer: &'a mut Writer,
-    /// Head and framing, and pieces too small for a write of their own.
-    out: &'a mut Vec<u8>,
-    chunked: bool,
-    /// Bytes of the body among `out`.
-    staged: u64,
-    sent: u64,
-    patience: Duration,
-}
-
-impl Sink<'_> {
-    async fn put(&mut self, piece: &[u8]) -> Result<(), Broken> {
-        if self.chunked {
-            write_chunk_size(piece.len(), self.out);
-            self.out.extend_from_slice(piece);
-            self.out.extend_from_slice(b"\r\n");
-            self.staged += piece.len() as u64;
-            if self.out.len() >= GATHER { self.flush().await } else { Ok(()) }
-        } else if self.out.len() + piece.len() <= SMALL {
-            self.out.extend_from_slice(piece);
-            self.staged += piece.len() as u64;
-            Ok(())
-        } else {
-            self.write(piece).await
-        }
-    }
-
-    async fn send_all(&mut self, body: &[u8]) -> Result<(), Broken> {
-        self.put(body).await?;
-        self.flush().await
-    }
-
-    async fn flush(&mut self) -> Result<(), Broken> {
-        if self.out.is_empty() { Ok(()) } else { self.write(b"").await }
-    }
-
-    async fn write(&mut self, piece: &[u8]) -> Result<(), Broken> {
-        self.writer.write(self.out, piece, self.patience).await.map_err(|halt| match halt {
-            Halt::TimedOut => Broken::DownstreamIdle,
-            _ => Broken::Downstream,
-        })?;
-        self.sent += self.staged + piece.len() as u64;
-        self.staged = 0;
-        self.out.clear();
-        Ok(())
     }
 }

@@ -30,6 +30,7 @@ mod pull;
 mod push;
 mod response;
 mod server;
+mod sink;
 mod strangers;
 mod upstream;
 mod whoopsie;
