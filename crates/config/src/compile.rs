@@ -3,7 +3,8 @@
 use crate::networks;
 use crate::pages;
 use crate::policy::{
-    AccessLog, Answer, Beacon, Identify, Limits, Listen, Log, LogFormat, Metrics, Origin, Policy, Verdict, Whoopsie,
+    AccessLog, Answer, Beacon, Http2, Identify, Limits, Listen, Log, LogFormat, Metrics, Origin, Policy, Verdict,
+    Whoopsie,
 };
 use crate::providers;
 use crate::reader::{At, Mistakes, Table};
@@ -40,8 +41,11 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let top = Table::new(root, "", &mistakes);
     let section = |name: &'static str| top.table(name).unwrap_or_else(|| Table::new(&empty, name, &mistakes));
 
-    let tls = tls::read(section("tls"));
-    let listen = read_listen(section("listen"), tls.is_some() || top.has("tls"));
+    let listen = section("listen");
+    let protocols = [("tls", Http2::Tls), ("off", Http2::Off), ("all", Http2::All)];
+    let http2 = listen.one_of("http2", &protocols).unwrap_or(Http2::Tls);
+    let tls = tls::read(section("tls"), http2);
+    let listen = read_listen(listen, http2, tls.is_some() || top.has("tls"));
     let origin = read_origin(section("origin"), top.has("origin"));
     let (limits, max_body) = read_limits(section("limits"));
     let identify = read_identify(section("identify"));
@@ -111,7 +115,7 @@ fn address(table: &Table<'_>, text: &At<String>) -> Option<SocketAddr> {
     parsed
 }
 
-fn read_listen(table: Table<'_>, has_tls: bool) -> Listen {
+fn read_listen(table: Table<'_>, http2: Http2, has_tls: bool) -> Listen {
     let https: Vec<SocketAddr> = table
         .strings("https", "[\"0.0.0.0:8443\"]")
         .map(|list| list.iter().filter_map(|text| address(&table, text)).collect())
@@ -157,7 +161,7 @@ fn read_listen(table: Table<'_>, has_tls: bool) -> Listen {
         .map(|list| networks::read(&list, &mut table.mistakes().borrow_mut()))
         .unwrap_or_default();
     table.done();
-    Listen { http, https, proxy_protocol_from, admin, admin_token, workers }
+    Listen { http, https, http2, proxy_protocol_from, admin, admin_token, workers }
 }
 
 fn read_origin(table: Table<'_>, written: bool) -> Origin {
@@ -221,6 +225,7 @@ fn read_limits(table: Table<'_>) -> (Limits, u64) {
         max_head: table.size("max_head", 1024..=1 << 20).unwrap_or(32 << 10) as usize,
         max_fields: table.integer("max_fields", 1..=250).unwrap_or(100) as usize,
         max_in_flight: table.integer("max_in_flight", 1..=1_000_000).unwrap_or(4096) as usize,
+        max_streams: table.integer("max_streams", 1..=10_000).unwrap_or(100) as u32,
         stranger_rate: table.integer("stranger_rate", 0..=1_000_000).unwrap_or(1000) as u32,
         stranger_connections: table.integer("stranger_connections", 0..=1_000_000).unwrap_or(1000) as u32,
         max_connections: table.integer("max_connections", 1..=1_000_000).unwrap_or(20_000) as usize,

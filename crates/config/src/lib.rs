@@ -28,7 +28,8 @@ pub mod units;
 pub use networks::Networks;
 pub use pages::{Page, Part};
 pub use policy::{
-    AccessLog, Answer, Beacon, Identify, Limits, Listen, Log, LogFormat, Metrics, Origin, Policy, Verdict, Whoopsie,
+    AccessLog, Answer, Beacon, Http2, Identify, Limits, Listen, Log, LogFormat, Metrics, Origin, Policy, Verdict,
+    Whoopsie,
 };
 pub use providers::{Kind, Provider, SecretHeader, Targeted};
 pub use rules::{Gzip, Lifetime, Mode, Rule, Rules, Statuses};

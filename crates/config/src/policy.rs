@@ -42,6 +42,17 @@ pub struct Policy {
     pub hash: String,
 }
 
+/// Where clients may speak HTTP/2 beside HTTP/1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http2 {
+    /// Nowhere.
+    Off,
+    /// Over TLS, as agreed in the handshake.
+    Tls,
+    /// Also on plain connections, by clients that know it beforehand.
+    All,
+}
+
 /// `[listen]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
@@ -49,6 +60,8 @@ pub struct Listen {
     pub http: Vec<SocketAddr>,
     /// Where they pull from over TLS.
     pub https: Vec<SocketAddr>,
+    /// Where HTTP/2 is spoken.
+    pub http2: Http2,
     /// Whose connections begin with a PROXY header.
     pub proxy_protocol_from: Networks,
     /// Metrics and health.
@@ -97,6 +110,8 @@ pub struct Limits {
     pub wait_timeout: Duration,
     /// Pulls at one time.
     pub max_in_flight: usize,
+    /// Streams of HTTP/2 at one time, on one connection.
+    pub max_streams: u32,
     /// Pulls a second from one network that are not proven; 0: no bound.
     pub stranger_rate: u32,
     /// Connections from one network that carry no proven pulls; 0: no bound.

@@ -1,6 +1,7 @@
 //! `[tls]`: certificates and keys, read and checked with the rest of the configuration, so that a reload with a key that does
 //! not fit changes nothing.
 
+use crate::policy::Http2;
 use crate::reader::{At, Table};
 use crate::source::Mistake;
 use rustls::crypto::CryptoProvider;
@@ -67,7 +68,7 @@ pub fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
 }
 
 /// Reads `[tls]`. `None` where nothing of it is written, or where it cannot be used.
-pub(crate) fn read(table: Table<'_>) -> Option<Tls> {
+pub(crate) fn read(table: Table<'_>, http2: Http2) -> Option<Tls> {
     let mut certificates = Vec::new();
     let written = table.has("certificate") || table.has("key") || table.has("more");
     certificates.extend(read_pair(&table, &table));
@@ -107,7 +108,9 @@ pub(crate) fn read(table: Table<'_>) -> Option<Tls> {
         None => builder.with_no_client_auth(),
     };
     let mut server = builder.with_cert_resolver(Arc::new(Certificates(certificates)));
-    server.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+    let spoken: &[&[u8]] = &[b"h2", b"http/1.1", b"http/1.0"];
+    let spoken = if http2 == Http2::Off { &spoken[1..] } else { spoken };
+    server.alpn_protocols = spoken.iter().map(|protocol| protocol.to_vec()).collect();
     if let Some(ticketer) = &*TICKETER {
         server.ticketer = ticketer.clone();
     }

@@ -16,7 +16,7 @@ const LARGEST_BODY: u64 = 64 << 10;
 const MOST_REPORTS: usize = 100;
 
 /// Answers a beacon or a batch of reports; `None`: the pull is neither.
-pub(crate) async fn intercept(pull: &Pull<'_>, down: &mut Downstream) -> Option<Result<Response, Refusal>> {
+pub(crate) async fn intercept(pull: &Pull<'_>, down: &mut Downstream<'_>) -> Option<Result<Response, Refusal>> {
     let beacon = &pull.live.policy.beacon;
     let path = pull.request.path();
     if path == beacon.path.as_bytes() {
@@ -28,7 +28,7 @@ pub(crate) async fn intercept(pull: &Pull<'_>, down: &mut Downstream) -> Option<
     }
 }
 
-async fn answer_beacon(pull: &Pull<'_>, down: &mut Downstream) -> Result<Response, Refusal> {
+async fn answer_beacon(pull: &Pull<'_>, down: &mut Downstream<'_>) -> Result<Response, Refusal> {
     match pull.request.method() {
         "GET" | "HEAD" => {
             let mut response = Response::new(200, "image/gif", &GIF[..]);
@@ -76,7 +76,7 @@ pub(crate) fn country(policy: &Policy, address: IpAddr) -> String {
         .map_or_else(|| "unknown".into(), str::to_string)
 }
 
-async fn answer_reports(pull: &Pull<'_>, down: &mut Downstream) -> Result<Response, Refusal> {
+async fn answer_reports(pull: &Pull<'_>, down: &mut Downstream<'_>) -> Result<Response, Refusal> {
     match pull.request.method() {
         "OPTIONS" => return Ok(preflight()),
         "POST" => {}

@@ -5,7 +5,7 @@ use crate::live::Held;
 use crate::proxy_protocol;
 use crate::strangers::{Presence, Strangers};
 use crate::wire::Stream;
-use headwater_config::tls;
+use headwater_config::{Http2, Listen, tls};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -69,6 +69,15 @@ impl Caller {
     /// `http` or `https`.
     pub fn scheme(&self) -> &'static [u8] {
         if self.door.tls { b"https" } else { b"http" }
+    }
+
+    /// Whether the connection is, or may be, one of HTTP/2: by what was agreed in the handshake, or by what the config says of
+    /// plain connections.
+    pub fn takes_http2(&self, stream: &Stream, listen: &Listen) -> bool {
+        match stream {
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Stream::Tcp(_) | Stream::Unix(_) => listen.http2 == Http2::All,
+        }
     }
 
     /// Begins a connection: with what a load balancer says of it, then over TLS with its handshake. Each has the deadline

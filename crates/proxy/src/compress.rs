@@ -170,6 +170,11 @@ impl GzipBody {
         }
     }
 
+    /// Whether all has been taken.
+    pub fn is_at_end(&self) -> bool {
+        self.ended && self.out.is_empty()
+    }
+
     pub fn data(&self, count: usize) -> &[u8] {
         &self.out[self.sent..self.sent + count]
     }

@@ -64,6 +64,16 @@ impl Fields {
         self.get(name).is_some()
     }
 
+    /// How many lines there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Bytes of the head's text.
+    pub fn size(&self) -> usize {
+        self.text.len()
+    }
+
     /// Every name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.list.iter().map(|(name, value)| (name.within(&self.text), value.within(&self.text)))

@@ -39,6 +39,7 @@ pub(crate) struct Figures {
     pub in_flight: IntGauge,
     pub waiting: IntGauge,
     pub strangers: IntCounterVec,
+    pub floods: IntCounterVec,
     sources: Mutex<HashSet<String>>,
 }
 
@@ -109,6 +110,7 @@ impl Figures {
                 &["sink"],
             )?,
             downstream_connections: gauge("headwater_downstream_connections", "Open connections from downstream.")?,
+            floods: counters("headwater_http2_floods_total", "Connections of HTTP/2 ended for a flood.", &["kind"])?,
             strangers: counters("headwater_strangers_refused_total", "Pulls that got 429.", &["reason"])?,
             waiting: gauge("headwater_pulls_waiting", "Pulls that wait as limits.max_in_flight are being answered.")?,
             in_flight: gauge("headwater_pulls_in_flight", "Pulls being answered.")?,

@@ -3,7 +3,7 @@
 use crate::downstream::{Downstream, unless_gone};
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::http1::head::{Framing, Refusal, ResponseHead};
+use crate::http1::head::{Framing, Refusal, RequestHead, ResponseHead, Version};
 use crate::live::{Guarded, Live};
 use crate::pull::Pull;
 use crate::response::{Body, Response};
@@ -17,9 +17,9 @@ use tokio::time::{Instant, sleep};
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Sends a pull to the origin and waits for the answer's head.
-pub(crate) async fn forward(pull: &mut Pull<'_>, down: &mut Downstream) -> Result<Response, Failure> {
+pub(crate) async fn forward(pull: &mut Pull<'_>, down: &mut Downstream<'_>) -> Result<Response, Failure> {
     let framing = pull.request.framing;
-    let expects = expectation(&pull.request.fields, pull.request.minor)?;
+    let expects = expectation(pull.request)?;
     let upgrade = upgrade(pull);
     let may_repeat = framing == Framing::Empty && pull.request.is_idempotent();
     let mut fresh = false;
@@ -27,7 +27,7 @@ pub(crate) async fn forward(pull: &mut Pull<'_>, down: &mut Downstream) -> Resul
         let live = pull.live.clone();
         let origin = &live.policy.origin;
         let acquiring = pull.worker.pool.acquire(&pull.live.servers, origin, fresh);
-        let connection = unless_gone(down.incoming.as_mut(), acquiring).await.ok_or(Failure::DownstreamGone)??;
+        let connection = unless_gone(down.incoming().as_mut(), acquiring).await.ok_or(Failure::DownstreamGone)??;
         let reused = connection.reused;
         let mut exchange = Exchange::new(connection);
         pull.asked(exchange.server());
@@ -43,7 +43,8 @@ pub(crate) async fn forward(pull: &mut Pull<'_>, down: &mut Downstream) -> Resul
             // The origin closed the resting connection just as the request was sent: nothing of it was read.
             Err(Failure::ClosedBeforeHead) if reused && may_repeat && !fresh => fresh = true,
             Err(failure) => {
-                down.incoming = down.incoming.take().or_else(|| exchange.take_incoming());
+                let incoming = down.incoming();
+                *incoming = incoming.take().or_else(|| exchange.take_incoming());
                 return Err(failure);
             }
         }
@@ -53,15 +54,15 @@ pub(crate) async fn forward(pull: &mut Pull<'_>, down: &mut Downstream) -> Resul
 /// Moves the body up and waits for the final head; passes every 1xx on.
 async fn answer(
     pull: &Pull<'_>,
-    down: &mut Downstream,
+    down: &mut Downstream<'_>,
     exchange: &mut Exchange,
     framing: Framing,
     expects: bool,
 ) -> Result<ResponseHead, Failure> {
     let policy = &pull.live.policy;
     let patience = policy.origin.response_timeout;
-    let start = |exchange: &mut Exchange, down: &mut Downstream| {
-        if let Some(incoming) = down.incoming.take() {
+    let start = |exchange: &mut Exchange, down: &mut Downstream<'_>| {
+        if let Some(incoming) = down.incoming().take() {
             // An app may put trailers among the headers: what is kept from it there must not come this way.
             let live = pull.live.clone();
             let kept_back = Box::new(move |name: &[u8]| live.guard.of(name) != Guarded::No);
@@ -76,52 +77,42 @@ async fn answer(
     loop {
         let head = if held_back {
             tokio::select! {
-                head = exchange.head(patience, down.incoming.as_mut()) => head?,
+                head = exchange.head(patience, down.incoming().as_mut()) => head?,
                 () = sleep(give_up.saturating_duration_since(Instant::now())) => {
-                    down.send_interim(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+                    down.send_interim(100, b"Continue", &Fields::default()).await?;
                     held_back = false;
                     start(exchange, down);
                     continue;
                 }
             }
         } else {
-            exchange.head(patience, down.incoming.as_mut()).await?
+            exchange.head(patience, down.incoming().as_mut()).await?
         };
         match head.status {
             101 => return Ok(head),
             // The client has had its 100 already, or never asked for one.
             100 if !held_back => {}
             100 => {
-                down.send_interim(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+                down.send_interim(100, b"Continue", &Fields::default()).await?;
                 held_back = false;
                 start(exchange, down);
             }
             // HTTP/1.0 knows no interim answer.
-            102..200 if pull.request.minor > 0 => down.send_interim(&interim(head)).await?,
+            102..200 if pull.request.version != Version::Http10 => {
+                let mut head = head;
+                strip_response(&mut head.fields, |_| false);
+                down.send_interim(head.status, head.reason(), &head.fields).await?;
+            }
             102..200 => {}
             _ => return Ok(head),
         }
     }
 }
 
-fn interim(mut head: ResponseHead) -> Vec<u8> {
-    strip_response(&mut head.fields, pull_keeps_nothing);
-    let mut out = format!("HTTP/1.1 {} ", head.status).into_bytes();
-    out.extend_from_slice(head.reason());
-    out.extend_from_slice(b"\r\n");
-    head.fields.write_to(&mut out);
-    out.extend_from_slice(b"\r\n");
-    out
-}
-
-fn pull_keeps_nothing(_: &[u8]) -> bool {
-    false
-}
-
-fn expectation(fields: &Fields, minor: u8) -> Result<bool, Failure> {
-    match fields.get("Expect") {
+fn expectation(request: &RequestHead) -> Result<bool, Failure> {
+    match request.fields.get("Expect") {
         None => Ok(false),
-        Some(expected) if expected.eq_ignore_ascii_case(b"100-continue") => Ok(minor > 0),
+        Some(expected) if expected.eq_ignore_ascii_case(b"100-continue") => Ok(request.version != Version::Http10),
         Some(_) => Err(Failure::Refused(Refusal::Expectation)),
     }
 }
@@ -129,7 +120,9 @@ fn expectation(fields: &Fields, minor: u8) -> Result<bool, Failure> {
 /// The protocols to switch to, if the client asks for it. `h2c` would carry requests past us that nobody here has read.
 fn upgrade(pull: &Pull<'_>) -> Option<Vec<u8>> {
     let fields = &pull.request.fields;
-    if pull.request.minor == 0 || pull.request.framing != Framing::Empty || !fields.has_member("Connection", "upgrade")
+    if pull.request.version != Version::Http11
+        || pull.request.framing != Framing::Empty
+        || !fields.has_member("Connection", "upgrade")
     {
         return None;
     }
@@ -170,7 +163,7 @@ fn request_head(pull: &Pull<'_>, server: &str, upgrade: Option<&[u8]>, expects: 
         write_line(&mut out, live.policy.identify.header.as_bytes(), provider.name.as_bytes());
     }
     write_line(&mut out, b"X-Request-Id", pull.id.as_bytes());
-    write_line(&mut out, b"Via", if request.minor == 0 { b"1.0 headwater" } else { b"1.1 headwater" });
+    write_line(&mut out, b"Via", &[request.version.number(), b" headwater"].concat());
     match request.framing {
         Framing::Length(length) => {
             let _ = write!(out, "Content-Length: {length}\r\n");

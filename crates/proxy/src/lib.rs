@@ -20,7 +20,9 @@ mod fields;
 mod figures;
 mod forward;
 mod http1;
+mod http2;
 mod identify;
+mod incoming;
 mod live;
 #[cfg(feature = "micro")]
 pub mod micro;
@@ -30,7 +32,6 @@ mod pull;
 mod push;
 mod response;
 mod server;
-mod sink;
 mod strangers;
 mod upstream;
 mod whoopsie;

@@ -9,10 +9,10 @@ use crate::cache_control;
 use crate::caller::Caller;
 use crate::cap::Place;
 use crate::compress;
-use crate::downstream::{Downstream, End, Sent, unless_gone};
+use crate::downstream::{Downstream, End, Sending, Sent, unless_gone};
 use crate::failure::Failure;
 use crate::forward;
-use crate::http1::head::{Framing, Refusal, RequestHead};
+use crate::http1::head::{Framing, Refusal, RequestHead, Version};
 use crate::identify::{Asker, client_address};
 use crate::live::Held;
 use crate::response::Response;
@@ -99,7 +99,7 @@ impl Id {
 /// Serves one pull; says whether the connection may be used again.
 pub(crate) async fn serve(
     worker: &Rc<Worker>,
-    down: &mut Downstream,
+    down: &mut Downstream<'_>,
     caller: &Caller,
     request: &RequestHead,
     begun: Instant,
@@ -143,7 +143,8 @@ pub(crate) async fn serve(
         let welcome = provider.is_some() || !caller.crowded;
         let keep =
             wants_keep(request) && welcome && !is_refusal(status, request) && !worker.shared.draining.load(Relaxed);
-        down.send(response, Some(request), keep, &worker.clock, &policy.limits, &worker.pool).await
+        let (clock, pool) = (&worker.clock, &worker.pool);
+        down.send(response, Sending { request: Some(request), keep, clock, limits: &policy.limits, pool }).await
     };
     if let Some(rest) = rest {
         drain(worker, down, rest).await;
@@ -158,7 +159,7 @@ pub(crate) async fn serve(
 const GONE: u16 = 499;
 
 /// Layers 6 to 12.
-async fn answer(pull: &mut Pull<'_>, down: &mut Downstream) -> (Response, Option<OriginBody>) {
+async fn answer(pull: &mut Pull<'_>, down: &mut Downstream<'_>) -> (Response, Option<OriginBody>) {
     // 7. Catch-panic lies within 6, which renders its 500.
     let result =
         AssertUnwindSafe(answer_or_fail(pull, down)).catch_unwind().await.unwrap_or_else(|_| Err(Failure::Panic));
@@ -169,7 +170,7 @@ async fn answer(pull: &mut Pull<'_>, down: &mut Downstream) -> (Response, Option
     whoopsie::rescue(pull, result)
 }
 
-async fn answer_or_fail(pull: &mut Pull<'_>, down: &mut Downstream) -> Result<Response, Failure> {
+async fn answer_or_fail(pull: &mut Pull<'_>, down: &mut Downstream<'_>) -> Result<Response, Failure> {
     bound(pull)?;
     // 8. Intercept: before admission, so that beacons are counted when all else is full, and before any denial, as users'
     //    browsers carry no proof.
@@ -181,11 +182,11 @@ async fn answer_or_fail(pull: &mut Pull<'_>, down: &mut Downstream) -> Result<Re
     let limits = &pull.live.policy.limits;
     let deadline = Instant::now() + limits.wait_timeout;
     let admission = pull.worker.shared.admission.take_until(limits.max_in_flight, deadline);
-    let place = unless_gone(down.incoming.as_mut(), admission).await.ok_or(Failure::DownstreamGone)?;
+    let place = unless_gone(down.incoming().as_mut(), admission).await.ok_or(Failure::DownstreamGone)?;
     pull.place = Some(place.ok_or(Failure::Overload)?);
     // 12. Forward, with the one retry. Innermost: what follows sees the origin's own answer.
     let largest = pull.live.policy.rules.all()[pull.rule].max_body;
-    match (pull.request.framing, &mut down.incoming) {
+    match (pull.request.framing, down.incoming()) {
         (Framing::Length(length), _) if length > largest => return Err(Failure::Refused(Refusal::BodyTooLarge)),
         (_, Some(incoming)) => incoming.allowed = largest,
         _ => {}
@@ -254,7 +255,7 @@ fn plain_id(id: &[u8]) -> Option<String> {
 /// Whether the client keeps the connection (RFC 9112, section 9.3).
 fn wants_keep(request: &RequestHead) -> bool {
     let says = |word| request.fields.has_member("Connection", word);
-    if request.minor > 0 { !says("close") } else { says("keep-alive") && !says("close") }
+    if request.version != Version::Http10 { !says("close") } else { says("keep-alive") && !says("close") }
 }
 
 /// Whether the answer says that the request's own bytes were not to be trusted or not read.
@@ -266,13 +267,13 @@ fn is_refusal(status: u16, request: &RequestHead) -> bool {
 /// one for every error.
 const SMALL_ERROR: u64 = 64 << 10;
 
-async fn drain(worker: &Rc<Worker>, down: &mut Downstream, rest: OriginBody) {
+async fn drain(worker: &Rc<Worker>, down: &mut Downstream<'_>, rest: OriginBody) {
     if !rest.is_small(SMALL_ERROR) {
         return;
     }
-    if down.incoming.is_none() {
+    if down.incoming().is_none() {
         // The request's body is still lent to the exchange, so this connection waits for it.
-        down.incoming = rest.drain(SMALL_ERROR, &worker.pool).await;
+        *down.incoming() = rest.drain(SMALL_ERROR, &worker.pool).await;
     } else {
         let worker = worker.clone();
         let pool = worker.clone();
@@ -310,7 +311,7 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent) {
             client: pull.client,
             method: pull.request.method(),
             target: pull.request.target(),
-            protocol: if pull.request.minor > 0 { "HTTP/1.1" } else { "HTTP/1.0" },
+            protocol: pull.request.version.name(),
             status,
             bytes: sent.bytes,
             referer: fields.get("Referer").unwrap_or(b""),
@@ -329,12 +330,13 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent) {
 }
 
 /// Answers what could not be read as a request, and counts it as one.
-pub(crate) async fn refuse(worker: &Rc<Worker>, mut down: Downstream, caller: &Caller, refusal: Refusal) {
+pub(crate) async fn refuse(worker: &Rc<Worker>, down: &mut Downstream<'_>, caller: &Caller, refusal: Refusal) {
     let live = worker.live();
     let begun = Instant::now();
     let response = whoopsie::refused(refusal.status(), &refusal.to_string());
     let status = response.status;
-    let sent = down.send(response, None, false, &worker.clock, &live.policy.limits, &worker.pool).await;
+    let (limits, clock, pool) = (&live.policy.limits, &worker.clock, &worker.pool);
+    let sent = down.send(response, Sending { request: None, keep: false, clock, limits, pool }).await;
     let label = Asker::Untagged.label(live.policy.providers.len());
     let rules = live.policy.rules.all();
     live.meters.count(label, rules.len() - 1, status, sent.bytes, begun.elapsed().as_secs_f64(), None);
@@ -363,5 +365,4 @@ pub(crate) async fn refuse(worker: &Rc<Worker>, mut down: Downstream, caller: &C
             live.policy.log.format,
         );
     }
-    down.linger().await;
 }

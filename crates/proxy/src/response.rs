@@ -3,7 +3,8 @@
 use crate::compress::GzipBody;
 use crate::fields::Fields;
 use crate::http1::body::Step;
-use crate::upstream::{Broken, Exchange, Incoming, OriginBody, Pool};
+use crate::incoming::Incoming;
+use crate::upstream::{Broken, Exchange, OriginBody, Pool};
 use std::borrow::Cow;
 
 /// An answer whose head has not been sent yet.
@@ -72,6 +73,15 @@ impl Body {
             Body::Origin(body) => body.took(count),
             Body::Gzip(body) => body.took(count),
             _ => {}
+        }
+    }
+
+    /// Whether nothing can follow what was taken, so that the last piece can say that it is the last.
+    pub fn is_at_end(&self) -> bool {
+        match self {
+            Body::Origin(body) => body.length() == Some(0) && body.trailers().is_none(),
+            Body::Gzip(body) => body.is_at_end() && body.origin.trailers().is_none(),
+            _ => false,
         }
     }
 

@@ -178,10 +178,11 @@ impl Buffer {
 /// A deadline that is set anew for every wait. The timer behind it is moved only when it would ring too late, so a
 /// connection that keeps flowing touches the timer wheel about once per timeout and not once per pull.
 #[derive(Default)]
-struct Alarm(Option<Pin<Box<Sleep>>>);
+pub(crate) struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    /// Ready at the deadline.
+    pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
@@ -223,6 +224,17 @@ impl Reader {
         ready!(read)?;
         self.ended = count == 0;
         Poll::Ready(Ok(count))
+    }
+
+    /// Reads past the buffer, once it is empty, for who has buffers of his own.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.buffer.is_empty() {
+            return self.stream.borrow_mut().poll_read(cx, into);
+        }
+        let count = self.buffer.len().min(into.remaining());
+        into.put_slice(&self.buffer.data()[..count]);
+        self.buffer.consume(count);
+        Poll::Ready(Ok(()))
     }
 
     /// As [`Reader::poll_fill`], with a deadline that starts when there is first nothing to read.
@@ -333,6 +345,21 @@ impl Writer {
         .await
     }
 
+    /// Writes some of the parts.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.stream.borrow_mut().poll_write(cx, parts)
+    }
+
+    /// Sends what is encrypted and not yet with the kernel.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.borrow_mut().poll_flush(cx)
+    }
+
+    /// Ends our half.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.borrow_mut().poll_shutdown(cx)
+    }
+
     /// Ready when the other side has taken nothing for too long.
     fn poll_late(&mut self, cx: &mut Context<'_>, deadline: &mut Option<Instant>, patience: Duration) -> Poll<Halt> {
         let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
@@ -363,6 +390,6 @@ impl Writer {
 
     /// Ends our half.
     pub async fn shut(&mut self) {
-        let _ = poll_fn(|cx| self.stream.borrow_mut().poll_shutdown(cx)).await;
+        let _ = poll_fn(|cx| self.poll_shutdown(cx)).await;
     }
 }

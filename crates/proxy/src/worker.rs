@@ -3,7 +3,7 @@
 use crate::access_log::{Batch, Clock, LINGER, Line, Sink};
 use crate::caller::{Caller, Door};
 use crate::cap::Cap;
-use crate::downstream::Downstream;
+use crate::downstream::{Downstream, http1, http2};
 use crate::figures::Figures;
 use crate::live::{Held, Live};
 use crate::pull;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
@@ -71,6 +72,8 @@ pub(crate) struct Worker {
     batch: Batch,
     guests: RefCell<Vec<Option<Guest>>>,
     free: RefCell<Vec<usize>>,
+    /// Rings when the worker begins to drain.
+    drain: Notify,
 }
 
 impl Worker {
@@ -84,6 +87,7 @@ impl Worker {
             batch: Batch::new(sink),
             guests: RefCell::default(),
             free: RefCell::default(),
+            drain: Notify::new(),
             shared,
         })
     }
@@ -144,8 +148,17 @@ impl Worker {
         self.shared.open[self.index].fetch_sub(1, Relaxed);
     }
 
+    /// Ready when the worker accepts no more and finishes what it has.
+    pub async fn drained(&self) {
+        let rings = self.drain.notified();
+        if !self.shared.draining.load(Relaxed) {
+            rings.await;
+        }
+    }
+
     /// Ends what rests; with `all`, everything.
     pub fn dismiss(&self, all: bool) {
+        self.drain.notify_waiters();
         for guest in self.guests.borrow().iter().flatten() {
             if all || guest.rests.get() {
                 guest.task.abort();
@@ -192,7 +205,20 @@ async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, door
     let shared = &worker.shared;
     let begun = Box::pin(Caller::greet(stream, peer, door, &worker.live(), &shared.figures, &shared.strangers)).await;
     let Some((stream, caller)) = begun else { return };
-    let mut down = Downstream::new(stream);
+    let takes_http2 = caller.takes_http2(&stream, &worker.live().policy.listen);
+    let mut down = http1::Connection::new(stream);
+    if takes_http2 {
+        let limits = worker.live().policy.limits.clone();
+        match down.begins_http2(&limits).await {
+            Some(true) => {
+                rests.set(false);
+                return Box::pin(http2::converse(worker, down, &caller)).await;
+            }
+            // Who agreed to HTTP/2 in the handshake and speaks another protocol is not to be believed.
+            Some(false) if !caller.door.tls => {}
+            Some(false) | None => return,
+        }
+    }
     loop {
         rests.set(true);
         if worker.shared.draining.load(Relaxed) {
@@ -209,23 +235,27 @@ async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, door
             Ok(Some((request, begun))) => {
                 let _in_flight = InFlight::enter(&worker.shared);
                 // On the heap, so that a connection that rests does not hold the room of one that works.
-                let served = Box::pin(pull::serve(worker, &mut down, &caller, &request, begun)).await;
+                let mut this = Downstream::One(&mut down);
+                let served = Box::pin(pull::serve(worker, &mut this, &caller, &request, begun)).await;
                 if !served {
                     return down.close().await;
                 }
                 down.be_prompt();
             }
             Ok(None) => return,
-            Err(refusal) => return Box::pin(pull::refuse(worker, down, &caller, refusal)).await,
+            Err(refusal) => {
+                Box::pin(pull::refuse(worker, &mut Downstream::One(&mut down), &caller, refusal)).await;
+                return down.linger().await;
+            }
         }
     }
 }
 
 /// A pull that counts as being answered, to the end of its body.
-struct InFlight<'s>(&'s Shared);
+pub(crate) struct InFlight<'s>(&'s Shared);
 
 impl<'s> InFlight<'s> {
-    fn enter(shared: &'s Shared) -> Self {
+    pub fn enter(shared: &'s Shared) -> Self {
         shared.in_flight.fetch_add(1, Relaxed);
         Self(shared)
     }

@@ -153,12 +153,16 @@ fn trailers(data: &[u8]) -> Result<Option<(Option<Fields>, usize)>, BadBody> {
         Ok(httparse::Status::Complete((read, headers))) if read == length => {
             let list = headers.iter().map(|h| (Span::of(h.name.as_bytes(), text), Span::of(h.value, text))).collect();
             let mut fields = Fields::new(text.to_vec(), list);
-            // What decides about the message may not come after it (RFC 9110, section 6.5.1).
-            fields.retain(|name, _| !FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes())));
+            fields.retain(|name, _| may_trail(name));
             Ok(Some((Some(fields), length)))
         }
         _ => Err(BadBody),
     }
+}
+
+/// Whether a field may stand behind a body. What decides about the message may not (RFC 9110, section 6.5.1).
+pub(crate) fn may_trail(name: &[u8]) -> bool {
+    !FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
 }
 
 const FORBIDDEN: [&str; 21] = [

@@ -72,14 +72,37 @@ pub(crate) enum Framing {
     UntilClose,
 }
 
+/// The protocol that a request came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    Http10,
+    Http11,
+    Http2,
+}
+
+impl Version {
+    /// As a log line has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2.0",
+        }
+    }
+
+    /// As `Via` has it.
+    pub fn number(self) -> &'static [u8] {
+        &self.name().as_bytes()[5..]
+    }
+}
+
 /// A request's head.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     pub fields: Fields,
     method: Span,
     target: Span,
-    /// The 0 or 1 of HTTP/1.x.
-    pub minor: u8,
+    pub version: Version,
     pub framing: Framing,
 }
 
@@ -132,7 +155,8 @@ impl RequestHead {
         let fields = Fields::new(head.to_vec(), list);
         let target = check_target(method, target.as_bytes(), &fields, minor)?;
         let framing = request_framing(&fields, minor)?;
-        Ok(Self { method: Span::of(method.as_bytes(), head), target: Span::of(target, head), fields, minor, framing })
+        let version = if minor > 0 { Version::Http11 } else { Version::Http10 };
+        Ok(Self { method: Span::of(method.as_bytes(), head), target: Span::of(target, head), fields, version, framing })
     }
 }
 

@@ -6,6 +6,7 @@ use super::server::InHand;
 use crate::failure::Failure;
 use crate::http1::body::{Decoder, Step, write_chunk_size};
 use crate::http1::head::{Framing, Refusal, ResponseHead, Search};
+use crate::incoming::Incoming;
 use crate::wire::{Halt, Reader, Writer};
 use headwater_config::Limits;
 use std::future::{Future, poll_fn};
@@ -20,14 +21,6 @@ const LARGEST_HEAD: usize = 128 << 10;
 const BODY_BUFFER: usize = 64 << 10;
 /// For bodies known to be large.
 const LARGE_BODY_BUFFER: usize = 256 << 10;
-
-/// A request's body on its way in.
-pub(crate) struct Incoming {
-    pub reader: Reader,
-    pub decoder: Decoder,
-    /// Bytes that it may still have.
-    pub allowed: u64,
-}
 
 /// Why a body ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +144,8 @@ impl Exchange {
                 let uploading = self.upload.is_some();
                 if uploading {
                     deadline = None;
-                } else if let Some(incoming) = &mut idle
-                    && incoming.reader.poll_gone(cx, BODY_BUFFER).is_ready()
+                } else if let Some(incoming) = idle.as_deref_mut().or(self.returned.as_mut())
+                    && incoming.poll_gone(cx).is_ready()
                 {
                     return Poll::Ready(Err(Failure::DownstreamGone));
                 }
@@ -237,13 +230,13 @@ async fn send_body(
     let upstream = |halt| if matches!(halt, Halt::TimedOut) { Broken::UpstreamIdle } else { Broken::Upstream };
     let mut out = Vec::new();
     loop {
-        let Incoming { reader, decoder, allowed } = incoming;
-        match decoder.step(&mut reader.buffer) {
+        match incoming.step() {
             Err(_) => return Err(Broken::Refused(Refusal::Malformed("the chunked body cannot be read"))),
             Ok(Step::End) => break,
             Ok(Step::Data(count)) => {
-                *allowed = allowed.checked_sub(count as u64).ok_or(Broken::Refused(Refusal::BodyTooLarge))?;
-                let data = &reader.buffer.data()[..count];
+                let left = incoming.allowed.checked_sub(count as u64);
+                incoming.allowed = left.ok_or(Broken::Refused(Refusal::BodyTooLarge))?;
+                let data = incoming.data(count);
                 if chunked {
                     write_chunk_size(count, &mut out);
                     out.extend_from_slice(data);
@@ -251,7 +244,7 @@ async fn send_body(
                 } else {
                     writer.write(data, b"", patience).await.map_err(upstream)?;
                 }
-                decoder.took(count, &mut reader.buffer);
+                incoming.took(count);
                 if out.len() > BODY_BUFFER {
                     writer.write(&out, b"", patience).await.map_err(upstream)?;
                     out.clear();
@@ -262,7 +255,7 @@ async fn send_body(
                     writer.write(&out, b"", patience).await.map_err(upstream)?;
                     out.clear();
                 }
-                reader.fill(BODY_BUFFER, patience).await.map_err(|halt| match halt {
+                incoming.fill(BODY_BUFFER, patience).await.map_err(|halt| match halt {
                     Halt::TimedOut => Broken::DownstreamIdle,
                     Halt::Ended | Halt::Broken => Broken::Downstream,
                 })?;
@@ -271,7 +264,7 @@ async fn send_body(
     }
     if chunked {
         out.extend_from_slice(b"0\r\n");
-        if let Some(trailers) = &mut incoming.decoder.trailers {
+        if let Some(trailers) = incoming.trailers() {
             trailers.retain(|name, _| !kept_back(name));
             trailers.write_to(&mut out);
         }

@@ -4,6 +4,6 @@ mod exchange;
 mod pool;
 mod server;
 
-pub(crate) use exchange::{Broken, Exchange, Incoming, OriginBody};
+pub(crate) use exchange::{Broken, Exchange, OriginBody};
 pub(crate) use pool::Pool;
 pub(crate) use server::{Server, servers};

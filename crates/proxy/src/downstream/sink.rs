@@ -1,9 +1,10 @@
 //! An answer's body on its way down: gathered, framed, counted.
 
-use crate::downstream::unless_gone;
+use super::unless_gone;
 use crate::http1::body::{Step, write_chunk_size};
+use crate::incoming::Incoming;
 use crate::response::Body;
-use crate::upstream::{Broken, Incoming};
+use crate::upstream::Broken;
 use crate::wire::{Halt, Writer};
 use std::time::Duration;
 

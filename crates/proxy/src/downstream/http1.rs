@@ -1,78 +1,73 @@
-//! The side of the CDNs: heads in, answers out, over one HTTP/1 connection.
+//! A connection of HTTP/1: heads in, answers out.
 
+use super::sink::{SMALL, Sink};
+use super::{End, LINGER_BYTES, LINGER_PATIENCE, Sending, Sent};
 use crate::access_log::Clock;
 use crate::failure::Failure;
+use crate::fields::Fields;
 use crate::http1::body::{Decoder, Step};
-use crate::http1::head::{Framing, Refusal, RequestHead, Search, skip_empty_lines};
+use crate::http1::head::{Framing, Refusal, RequestHead, Search, Version, skip_empty_lines};
+use crate::incoming::{Incoming, Source, Wire};
 use crate::response::{Body, Response};
-use crate::sink::{SMALL, Sink};
-use crate::upstream::{Broken, Exchange, Incoming, Pool};
+use crate::upstream::{Broken, Exchange};
 use crate::whoopsie::title;
 use crate::wire::{Halt, Reader, Stream, Writer};
 use futures_util::future::{Either, select};
 use headwater_config::Limits;
-use std::cell::{Cell, RefCell};
-use std::future::{Future, pending, poll_fn};
+use std::cell::Cell;
 use std::io::Write;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What a client may send ahead while an answer is under way.
-const PIPELINED: usize = 16 << 10;
-/// What a refused client may still send before its connection is cut, so that it reads why.
-const LINGER_BYTES: usize = 256 << 10;
+/// How long a client may not take a 1xx.
+const INTERIM_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a refused client may go on sending before its connection is cut, so that it reads why.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// A connection from downstream.
-pub(crate) struct Downstream {
+/// What HTTP/2 begins with and no request of HTTP/1 does (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection of HTTP/1.
+pub(crate) struct Connection {
     /// The reading half; away while a body goes up.
     pub incoming: Option<Incoming>,
     writer: Writer,
     out: Vec<u8>,
 }
 
-/// How an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// Whole.
-    Complete,
-    /// The client broke it off.
-    Downstream,
-    /// The origin broke it off.
-    Upstream,
-    /// One of them was silent for too long.
-    Timeout,
-}
-
-impl End {
-    /// A word for the log.
-    pub fn name(self) -> &'static str {
-        match self {
-            End::Complete => "complete",
-            End::Downstream => "downstream",
-            End::Upstream => "upstream",
-            End::Timeout => "timeout",
-        }
-    }
-}
-
-/// What became of an answer.
-pub(crate) struct Sent {
-    /// Bytes of the body that the kernel took.
-    pub bytes: u64,
-    pub end: End,
-    /// The origin's fault, if there was one: a label for its errors.
-    pub upstream_error: Option<&'static str>,
-    /// Whether another pull may come over this connection.
-    pub keep: bool,
-}
-
-impl Downstream {
+impl Connection {
     pub fn new(stream: Stream) -> Self {
         let (reader, writer) = stream.split();
-        let incoming = Incoming { reader, decoder: Decoder::new(Framing::Empty), allowed: 0 };
-        Self { incoming: Some(incoming), writer, out: Vec::new() }
+        Self { incoming: Some(Incoming::over_wire(reader)), writer, out: Vec::new() }
+    }
+
+    /// Both halves, if none of them is away.
+    pub fn into_halves(self) -> Option<(Reader, Writer)> {
+        match self.incoming?.source {
+            Source::Wire(wire) => Some((wire.reader, self.writer)),
+            Source::Stream(_) => None,
+        }
+    }
+
+    /// Whether the connection begins as HTTP/2 does. `None`: it does not begin at all, or is about to be refused.
+    pub async fn begins_http2(&mut self, limits: &Limits) -> Option<bool> {
+        let reader = &mut self.incoming.as_mut().and_then(Incoming::wire)?.reader;
+        let mut until = Instant::now() + limits.idle_timeout;
+        loop {
+            let data = reader.buffer.data();
+            let length = data.len().min(PREFACE.len());
+            if data[..length] != PREFACE[..length] {
+                return Some(false);
+            }
+            if length == PREFACE.len() {
+                return Some(true);
+            }
+            if length > 0 {
+                until = until.min(Instant::now() + limits.header_timeout);
+            }
+            reader.fill_until(1, until).await.ok()?;
+        }
     }
 
     /// Reads the next head. `None`: there is none, and nobody to tell. It may take `rest` to begin.
@@ -82,8 +77,7 @@ impl Downstream {
         rest: Duration,
         rests: &Cell<bool>,
     ) -> Result<Option<(RequestHead, Instant)>, Refusal> {
-        let Some(incoming) = &mut self.incoming else { return Ok(None) };
-        let reader = &mut incoming.reader;
+        let Some(Wire { reader, decoder }) = self.incoming.as_mut().and_then(Incoming::wire) else { return Ok(None) };
         if self.out.capacity() > SMALL * 2 {
             self.out = Vec::new();
         }
@@ -108,7 +102,7 @@ impl Downstream {
             if let Some(length) = found {
                 let head = RequestHead::parse(&data[..length], limits.max_fields)?;
                 reader.buffer.consume(length);
-                incoming.decoder = Decoder::new(head.framing);
+                *decoder = Decoder::new(head.framing);
                 return Ok(Some((head, begun)));
             }
             match reader.fill_until(1, begun + limits.header_timeout).await {
@@ -119,48 +113,22 @@ impl Downstream {
         }
     }
 
-    /// Reads a whole body of at most `most` bytes.
-    pub async fn collect(&mut self, framing: Framing, most: u64, limits: &Limits) -> Result<Vec<u8>, Refusal> {
-        let Some(Incoming { reader, decoder, .. }) = &mut self.incoming else { return Ok(Vec::new()) };
-        if matches!(framing, Framing::Length(length) if length > most) {
-            return Err(Refusal::BodyTooLarge);
-        }
-        let mut body = Vec::new();
-        loop {
-            match decoder.step(&mut reader.buffer) {
-                Err(_) => return Err(Refusal::Malformed("the chunked body cannot be read")),
-                Ok(Step::End) => return Ok(body),
-                Ok(Step::Data(count)) => {
-                    if body.len() + count > most as usize {
-                        return Err(Refusal::BodyTooLarge);
-                    }
-                    body.extend_from_slice(&reader.buffer.data()[..count]);
-                    decoder.took(count, &mut reader.buffer);
-                }
-                Ok(Step::More) => reader.fill(1, limits.body_idle_timeout).await.map_err(|_| Refusal::BodyTooSlow)?,
-            }
-        }
-    }
-
     /// Sends a 1xx.
-    pub async fn send_interim(&mut self, head: &[u8]) -> Result<(), Failure> {
+    pub async fn send_interim(&mut self, status: u16, reason: &[u8], fields: &Fields) -> Result<(), Failure> {
+        let mut head = format!("HTTP/1.1 {status} ").into_bytes();
+        head.extend_from_slice(reason);
+        head.extend_from_slice(b"\r\n");
+        fields.write_to(&mut head);
+        head.extend_from_slice(b"\r\n");
         self.writer.be_prompt();
-        self.writer.write(head, b"", Duration::from_secs(10)).await.map_err(|_| Failure::DownstreamGone)
+        self.writer.write(&head, b"", INTERIM_PATIENCE).await.map_err(|_| Failure::DownstreamGone)
     }
 
-    /// Sends an answer. `keep` is whether the connection may be kept as far as the request and the policy go.
-    pub async fn send(
-        &mut self,
-        mut response: Response,
-        request: Option<&RequestHead>,
-        keep: bool,
-        clock: &RefCell<Clock>,
-        limits: &Limits,
-        pool: &Pool,
-    ) -> Sent {
-        let minor = request.map_or(1, |request| request.minor);
-        let is_head = request.is_some_and(|request| request.method() == "HEAD");
-        let bodyless = is_head || matches!(response.status, 100..200 | 204 | 304);
+    /// Sends an answer.
+    pub async fn send(&mut self, mut response: Response, sending: Sending<'_>) -> Sent {
+        let version = sending.request.map_or(Version::Http11, |request| request.version);
+        let bodyless = sending.is_bodyless(response.status);
+        let Sending { keep, clock, limits, pool, .. } = sending;
         let length = match &response.body {
             Body::Ready(body) => Some(body.len() as u64),
             Body::Origin(body) if !bodyless => body.length(),
@@ -171,12 +139,13 @@ impl Downstream {
         if tunnel {
             self.writer.be_prompt();
         }
-        let chunked = !bodyless && length.is_none() && minor > 0 && !matches!(response.body, Body::Empty);
+        let chunked =
+            !bodyless && length.is_none() && version != Version::Http10 && !matches!(response.body, Body::Empty);
         let delimited = bodyless || length.is_some() || chunked || matches!(response.body, Body::Empty);
         let keep = keep && delimited && !tunnel;
         self.write_head(
             &response,
-            minor,
+            version,
             length.filter(|_| !(204..205).contains(&response.status)),
             chunked,
             keep,
@@ -208,24 +177,14 @@ impl Downstream {
             },
         };
         let bytes = sink.sent;
-        let mut sent = Sent { bytes, end: End::Complete, upstream_error: None, keep };
-        match result {
-            Ok(()) => {}
-            Err(broken) => {
-                (sent.end, sent.upstream_error) = match broken {
-                    Broken::Upstream => (End::Upstream, Some("body_broken")),
-                    Broken::UpstreamIdle => (End::Timeout, Some("body_idle")),
-                    Broken::DownstreamIdle | Broken::Refused(_) => (End::Timeout, None),
-                    Broken::Downstream => (End::Downstream, None),
-                };
-                if !delimited {
-                    // Where only the end of the connection ends the body, an orderly end would make it look whole.
-                    self.writer.reset_on_close();
-                }
-                sent.keep = false;
-                return sent;
+        if let Err(broken) = result {
+            if !delimited {
+                // Where only the end of the connection ends the body, an orderly end would make it look whole.
+                self.writer.reset_on_close();
             }
+            return Sent::broken(bytes, broken);
         }
+        let mut sent = Sent { bytes, end: End::Complete, upstream_error: None, keep };
         if let Body::Tunnel(exchange) = response.body {
             sent.bytes = self.tunnel(*exchange, limits).await;
             return sent;
@@ -239,7 +198,7 @@ impl Downstream {
 
     /// Whether the request's body has been read, or is so small that it can be thrown away.
     async fn is_read_up(&mut self) -> bool {
-        let Some(Incoming { reader, decoder, .. }) = &mut self.incoming else { return false };
+        let Some(Wire { reader, decoder }) = self.incoming.as_mut().and_then(Incoming::wire) else { return false };
         let mut left = LINGER_BYTES;
         loop {
             match decoder.step(&mut reader.buffer) {
@@ -249,7 +208,7 @@ impl Downstream {
                     decoder.took(count, &mut reader.buffer);
                 }
                 Ok(Step::More) if decoder.left().is_some_and(|more| more <= left as u64) => {
-                    if reader.fill(1, Duration::from_millis(200)).await.is_err() {
+                    if reader.fill(1, LINGER_PATIENCE).await.is_err() {
                         return false;
                     }
                 }
@@ -261,7 +220,7 @@ impl Downstream {
     fn write_head(
         &mut self,
         response: &Response,
-        minor: u8,
+        version: Version,
         length: Option<u64>,
         chunked: bool,
         keep: bool,
@@ -287,7 +246,7 @@ impl Downstream {
         }
         if !keep && status != 101 {
             out.extend_from_slice(b"Connection: close\r\n");
-        } else if minor == 0 {
+        } else if version == Version::Http10 {
             out.extend_from_slice(b"Connection: keep-alive\r\n");
         }
         out.extend_from_slice(b"\r\n");
@@ -300,9 +259,8 @@ impl Downstream {
 
     /// Ends the connection; gently if the client may still be sending.
     pub async fn close(mut self) {
-        let read_up = self.incoming.as_mut().is_some_and(|incoming| {
-            matches!(incoming.decoder.step(&mut incoming.reader.buffer), Ok(Step::End))
-                && incoming.reader.buffer.is_empty()
+        let read_up = self.incoming.as_mut().and_then(Incoming::wire).is_some_and(|wire| {
+            matches!(wire.decoder.step(&mut wire.reader.buffer), Ok(Step::End)) && wire.reader.buffer.is_empty()
         });
         if !read_up {
             self.linger().await;
@@ -315,14 +273,14 @@ impl Downstream {
     /// and a reset may overtake what was sent.
     pub async fn linger(mut self) {
         self.writer.shut().await;
-        let Some(mut incoming) = self.incoming else { return };
+        let Some(Wire { reader, .. }) = self.incoming.as_mut().and_then(Incoming::wire) else { return };
         let until = Instant::now() + LINGER_TIME;
         let mut left = LINGER_BYTES;
         loop {
-            let count = incoming.reader.buffer.len();
-            incoming.reader.buffer.consume(count);
+            let count = reader.buffer.len();
+            reader.buffer.consume(count);
             left = left.saturating_sub(count);
-            if left == 0 || incoming.reader.fill_until(1, until).await.is_err() {
+            if left == 0 || reader.fill_until(1, until).await.is_err() {
                 return;
             }
         }
@@ -332,13 +290,13 @@ impl Downstream {
     /// listen. Returns the bytes that went down.
     async fn tunnel(&mut self, exchange: Exchange, limits: &Limits) -> u64 {
         let Some((mut up, mut to_up, _)) = exchange.into_halves() else { return 0 };
-        let Some(incoming) = &mut self.incoming else { return 0 };
+        let Some(Wire { reader, decoder }) = self.incoming.as_mut().and_then(Incoming::wire) else { return 0 };
         // What the client says after the origin's end is read by nobody, but lets it read the origin's last words.
-        incoming.decoder = Decoder::new(Framing::UntilClose);
+        *decoder = Decoder::new(Framing::UntilClose);
         let moved = Cell::new(Instant::now());
         let idle = limits.tunnel_idle_timeout;
         let down = pin!(carry(&mut up, &mut self.writer, idle, &moved));
-        let up = pin!(carry(&mut incoming.reader, &mut to_up, idle, &moved));
+        let up = pin!(carry(reader, &mut to_up, idle, &moved));
         match select(down, up).await {
             Either::Left((bytes, _)) => bytes,
             Either::Right((_, down)) => down.await,
@@ -367,19 +325,5 @@ async fn carry(from: &mut Reader, to: &mut Writer, idle: Duration, moved: &Cell<
                 return bytes;
             }
         }
-    }
-}
-
-/// Does something unless the client goes first: then `None`. A client whose connection is lent to an upload is watched there.
-pub(crate) async fn unless_gone<T>(client: Option<&mut Incoming>, work: impl Future<Output = T>) -> Option<T> {
-    let gone = async {
-        match client {
-            Some(client) => poll_fn(|cx| client.reader.poll_gone(cx, PIPELINED)).await,
-            None => pending().await,
-        }
-    };
-    match select(pin!(work), pin!(gone)).await {
-        Either::Left((done, _)) => Some(done),
-        Either::Right(_) => None,
     }
 }
