@@ -13,10 +13,12 @@ mod connections;
 mod demo;
 mod failing_origins;
 mod figures;
+
 mod forwarded_headers;
 mod gzip;
 mod gzip_metadata;
 mod house;
+mod http2;
 mod identity;
 mod lab_table;
 mod lifetimes;

@@ -12,37 +12,37 @@ use std::time::{Duration, Instant};
 const HTTPS: [&str; 2] = ["--set", "listen.https=[\"127.0.0.1:0\"]"];
 
 /// Where certificates of a test lie, with the authority that issued them.
-struct Place {
+pub struct Place {
     folder: tempfile::TempDir,
     authority: Authority,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), authority: Authority::new("Tests") }
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn issue(&self, file: &str, names: &[&str]) -> Pair {
+    pub fn issue(&self, file: &str, names: &[&str]) -> Pair {
         self.authority.issue(self.path(), file, names)
     }
 }
 
-fn tls(pair: &Pair) -> String {
+pub fn tls(pair: &Pair) -> String {
     format!("[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n", pair.certificate.display(), pair.key.display())
 }
 
-fn start(origin: &Origin, more: &str) -> (Headwater, SocketAddr) {
+pub fn start(origin: &Origin, more: &str) -> (Headwater, SocketAddr) {
     let headwater = Headwater::start_with(&format!("{}{more}", origin.config()), &HTTPS, &[]);
     let https = headwater.https.expect("it listens for TLS");
     (headwater, https)
 }
 
 /// Pulls with curl, which trusts the authority alone and is told where a name lives.
-fn curl(place: &Place, https: SocketAddr, host: &str, arguments: &[&str]) -> Output {
+pub fn curl(place: &Place, https: SocketAddr, host: &str, arguments: &[&str]) -> Output {
     needs("/usr/bin/curl", "curl");
     let authority = place.authority.write(place.path(), "authority");
     Command::new("/usr/bin/curl")
@@ -56,7 +56,7 @@ fn curl(place: &Place, https: SocketAddr, host: &str, arguments: &[&str]) -> Out
         .unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

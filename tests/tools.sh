@@ -11,6 +11,7 @@ need /usr/sbin/nginx nginx-light
 need /usr/sbin/haproxy haproxy
 need /usr/bin/goaccess goaccess
 need /usr/bin/curl curl
+need /usr/bin/nghttp nghttp2-client
 need /usr/bin/openssl openssl
 need /usr/bin/cc gcc
 python3 -c 'import venv, ensurepip' 2>/dev/null || packages="$packages python3 python3-venv"

@@ -4,6 +4,7 @@
 mod certificates;
 mod client;
 mod headwater;
+pub mod http2;
 mod message;
 mod origin;
 mod servers;

@@ -36,6 +36,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 type Accepted = (http::Request<RecvStream>, SendResponse<Bytes>);
 
 /// What happens on a connection.
+#[allow(clippy::large_enum_variant, reason = "one at a time, on the stack, for a moment")]
 enum Event {
     /// A stream was opened.
     Opened(Accepted),
