@@ -13,6 +13,7 @@ mod connections;
 mod demo;
 mod failing_origins;
 mod figures;
+mod floods;
 
 mod forwarded_headers;
 mod gzip;

@@ -1,6 +1,7 @@
 //! `headwater serve`: the proxy, until a signal ends it.
 
 use crate::check::{overrides, print_mistake};
+use crate::descriptors::raise_limit;
 use anyhow::{Context, Result};
 use headwater_config::units;
 use headwater_proxy::Server;
@@ -46,6 +47,7 @@ impl Serve {
         let (policy, mistakes) = load();
         mistakes.iter().for_each(print_mistake);
         let Some(policy) = policy else { return Ok(ExitCode::FAILURE) };
+        raise_limit(&policy);
         // The handlers stand before anything listens: a signal that comes early is not lost, and ends nothing.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut signals = runtime.block_on(async { Signals::new() })?;

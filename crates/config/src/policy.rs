@@ -110,6 +110,8 @@ pub struct Limits {
     pub wait_timeout: Duration,
     /// Pulls at one time.
     pub max_in_flight: usize,
+    /// Ranges that a pull may ask for at one time.
+    pub max_ranges: usize,
     /// Streams of HTTP/2 at one time, on one connection.
     pub max_streams: u32,
     /// Pulls a second from one network that are not proven; 0: no bound.

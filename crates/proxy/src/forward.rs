@@ -153,6 +153,8 @@ fn request_head(pull: &Pull<'_>, server: &str, upgrade: Option<&[u8]>, expects: 
             Guarded::UnlessProven => proven.is_some(),
             Guarded::ClientAddressOf(kind) => proven.is_some_and(|provider| provider.kind == kind),
             Guarded::Expect => expects,
+            // RFC 9110, section 14.2: a server may ignore a list of many small ranges, and should.
+            Guarded::Range => fields.members("Range").count() <= live.policy.limits.max_ranges,
         };
         if keep && !nominated.iter().any(|nominated| nominated.eq_ignore_ascii_case(name)) {
             write_line(&mut out, name, value);

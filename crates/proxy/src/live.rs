@@ -49,6 +49,8 @@ pub(crate) enum Guarded {
     ClientAddressOf(Kind),
     /// `Expect` passes where we wait for the answer to it.
     Expect,
+    /// `Range` passes while it asks for few.
+    Range,
 }
 
 /// For one hop alone, or said by us. `Proxy` is what CGI programs take for a setting of their own.
@@ -105,6 +107,7 @@ impl Guard {
             }
         }
         names.push(("expect".into(), Guarded::Expect));
+        names.push(("range".into(), Guarded::Range));
         let longest = names.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let mut by_length = vec![Vec::new(); longest + 1];
         for (name, guarded) in names {

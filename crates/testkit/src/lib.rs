@@ -32,3 +32,12 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// Lets this process, and those it starts, open so many descriptors.
+pub fn raise_descriptors(count: u64) {
+    let most = rlimit::increase_nofile_limit(u64::MAX).expect("the system tells");
+    assert!(
+        most >= count,
+        "this test needs {count} descriptors, and the hard limit is {most}: raise it with `ulimit -Hn`"
+    );
+}

@@ -2,7 +2,7 @@
 //! us much, so there is a bound on both.
 
 use std::cell::Cell;
-use std::time::Duration;
+use tokio::time::Instant;
 
 /// What a client may send beside heads and bodies: more than a connection's window, as the rest of a body that was refused
 /// is on its way when it hears of that.
@@ -38,14 +38,12 @@ pub(crate) fn add(count: &Cell<u64>, more: u64) {
 
 impl Tally {
     /// How the client has lost its calm, if it has: a metric's label.
-    pub fn flood(&self, age: Duration) -> Option<&'static str> {
-        let allowed = FRAMES
-            + age.as_secs() * FRAMES_A_SECOND
-            + self.streams.get() * FRAMES_A_STREAM
-            + self.asked.get()
-            + self.said.get() / SENT_PER_FRAME_BYTE;
+    pub fn flood(&self, begun: Instant) -> Option<&'static str> {
+        let allowed =
+            FRAMES + self.streams.get() * FRAMES_A_STREAM + self.asked.get() + self.said.get() / SENT_PER_FRAME_BYTE;
         let (broken, streams) = (self.broken.get(), self.streams.get());
-        if self.heard.get() > allowed {
+        let heard = self.heard.get();
+        if heard > allowed && heard > allowed + begun.elapsed().as_secs() * FRAMES_A_SECOND {
             Some("frames")
         } else if broken > BROKEN && broken > streams / 2 {
             Some("resets")
@@ -58,17 +56,18 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_client_that_pings_much_and_asks_little_is_a_flood() {
         let tally = Tally::default();
         tally.heard.set(FRAMES);
-        assert_eq!(tally.flood(Duration::ZERO), None);
+        assert_eq!(tally.flood(Instant::now()), None);
         add(&tally.heard, 1);
-        assert_eq!(tally.flood(Duration::ZERO), Some("frames"));
-        assert_eq!(tally.flood(Duration::from_secs(1)), None, "time makes room");
+        assert_eq!(tally.flood(Instant::now()), Some("frames"));
+        assert_eq!(tally.flood(Instant::now() - Duration::from_secs(1)), None, "time makes room");
         tally.asked.set(1);
-        assert_eq!(tally.flood(Duration::ZERO), None, "what was asked is no flood");
+        assert_eq!(tally.flood(Instant::now()), None, "what was asked is no flood");
     }
 
     #[test]
@@ -76,11 +75,11 @@ mod tests {
         let tally = Tally::default();
         tally.streams.set(100);
         tally.broken.set(100);
-        assert_eq!(tally.flood(Duration::ZERO), None);
+        assert_eq!(tally.flood(Instant::now()), None);
         tally.streams.set(150);
         tally.broken.set(101);
-        assert_eq!(tally.flood(Duration::ZERO), Some("resets"));
+        assert_eq!(tally.flood(Instant::now()), Some("resets"));
         tally.streams.set(1000);
-        assert_eq!(tally.flood(Duration::ZERO), None, "most were heard out");
+        assert_eq!(tally.flood(Instant::now()), None, "most were heard out");
     }
 }

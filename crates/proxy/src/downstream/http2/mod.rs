@@ -44,6 +44,8 @@ enum Event {
     Ended,
     /// Nothing was asked for too long, or a goodbye took too long.
     Rested,
+    /// The client has lost its calm, in this way.
+    Flood(&'static str),
     /// The worker drains.
     Drained,
     /// The connection ended.
@@ -85,6 +87,10 @@ pub(crate) async fn converse(worker: &Rc<Worker>, connection: http1::Connection,
             if let Poll::Ready(event) = poll_event(&mut connection, &mut streams, cx) {
                 return Poll::Ready(event);
             }
+            // Frames that ask for nothing are no event of the library's.
+            if !lost && let Some(kind) = tally.flood(begun) {
+                return Poll::Ready(Event::Flood(kind));
+            }
             if !going && drained.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Event::Drained);
             }
@@ -105,13 +111,13 @@ pub(crate) async fn converse(worker: &Rc<Worker>, connection: http1::Connection,
                 connection.graceful_shutdown();
                 (going, since, patience) = (true, Instant::now(), GOODBYE);
             }
+            Event::Flood(kind) => {
+                worker.shared.figures.floods.with_label_values(&[kind]).inc();
+                tracing::debug!(peer = %caller.peer, kind, "a client of HTTP/2 has lost its calm");
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                (going, lost, since, patience) = (true, true, Instant::now(), GOODBYE);
+            }
             Event::Closed => break,
-        }
-        if !lost && let Some(kind) = tally.flood(begun.elapsed()) {
-            worker.shared.figures.floods.with_label_values(&[kind]).inc();
-            tracing::debug!(peer = %caller.peer, kind, "a client of HTTP/2 has lost its calm");
-            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-            (going, lost, since, patience) = (true, true, Instant::now(), GOODBYE);
         }
     }
     // Streams that the end of the connection cut off notice it, and are recorded.
