@@ -278,3 +278,12 @@ fn one_connection_too_many_is_turned_away() {
         next.try_read_response_to("GET").is_some_and(|got| got.status == 200)
     });
 }
+
+#[test]
+fn a_chunk_that_says_it_is_too_large_is_refused_before_it_comes() {
+    let origin = Origin::answering(answer("200 OK", &[], "ok"));
+    let headwater = Headwater::before_with(&origin, "[limits]\nmax_body = \"1 KiB\"\n");
+    let mut client = Client::connect(headwater.http);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\nx");
+    assert_eq!(client.read_response().status, 413);
+}

@@ -235,11 +235,24 @@ fn the_host_may_be_the_servers_own() {
 
 #[test]
 fn end_to_end_fields_that_look_like_ours_are_the_apps() {
-    let headers =
-        [("X-Forwarded-Prefix", "/a"), ("Authorization", "Basic eA=="), ("X-Secret-Thing", "1"), ("Accept", "*/*")];
+    let headers = [("X-Forward", "/a"), ("Authorization", "Basic eA=="), ("X-Secret-Thing", "1"), ("Accept", "*/*")];
     let seen = seen("", &headers);
     for (name, value) in headers {
         assert_eq!(seen.headers(name), [value]);
+    }
+}
+
+#[test]
+fn what_only_a_proxy_may_say_of_scheme_path_and_country_is_no_strangers_to_say() {
+    let headers = [
+        ("X-Original-URL", "/admin"),
+        ("X-Forwarded-Prefix", "/a"),
+        ("X-Forwarded-Scheme", "https"),
+        ("CF-IPCountry", "DE"),
+    ];
+    let seen = seen("", &headers);
+    for (name, _) in headers {
+        assert!(!seen.has(name), "{}", seen.head);
     }
 }
 

@@ -60,11 +60,18 @@ fn what_was_true_of_the_text_alone_is_taken_out() {
         ("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
         ("X-App", "1"),
     ]);
-    for name in ["Content-MD5", "Content-Digest", "Repr-Digest", "Digest", "Accept-Ranges", "Content-Length"] {
+    for name in ["Content-MD5", "Content-Digest", "Repr-Digest", "Digest", "Accept-Ranges"] {
         assert_eq!(got.header(name), None, "{}", got.head);
     }
     assert_eq!((got.header("X-App"), got.header("Content-Type")), (Some("1"), Some("text/html")));
     assert_eq!(got.header("Last-Modified"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+}
+
+#[test]
+fn a_body_that_comes_at_once_has_its_new_length() {
+    let got = gzipped(&[]);
+    assert_eq!(got.header("Content-Length"), Some(got.body.len().to_string().as_str()), "{}", got.head);
+    assert!(!got.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Transfer-Encoding")), "{}", got.head);
 }
 
 #[test]

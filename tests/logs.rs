@@ -17,7 +17,7 @@ fn a_combined_line_is_what_it_is_documented_to_be() {
     let proxy = Headwater::start(&origin.config());
     get(proxy.http, "/a?b", &[("User-Agent", "Moz \"x\" \\"), ("Referer", "http://a/")]);
     let line = proxy.wait_for_log(|line| line.contains("/a?b"));
-    let expected = r#"shop\.example:\d+ 127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/20\d\d:\d\d:\d\d:\d\d \+0000\] "GET /a\?b HTTP/1\.1" 200 2 "http://a/" "Moz \\"x\\" \\\\" cdn=untagged rule=default id=[0-9a-f]{32} total=0\.\d{6} first_byte=0\.\d{6} upstream=127\.0\.0\.1:\d+ end=complete"#;
+    let expected = r#"shop\.example:\d+ 127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/20\d\d:\d\d:\d\d:\d\d \+0000\] "GET /a\?b HTTP/1\.1" 200 2 "http://a/" "Moz \\"x\\" \\\\" cdn=untagged rule=default id=[0-9a-f]{32} total=0\.\d{6} first_byte=0\.\d{6} upstream=127\.0\.0\.1:\d+ end=complete reason=-"#;
     assert!(matches(expected, &line), "{line}");
 }
 
@@ -40,6 +40,7 @@ fn a_json_line_has_every_field() {
         ("cdn", "untagged"),
         ("rule", "default"),
         ("end", "complete"),
+        ("reason", "-"),
     ] {
         assert_eq!(json[key], value, "{line}");
     }
@@ -55,10 +56,24 @@ fn what_strangers_send_cannot_break_a_line() {
     exchange(proxy.http, b"GET /\xc3\xbc HTTP/1.1\r\nHost: a\r\nUser-Agent: \xff\"\t\\\r\n\r\n");
     let line = proxy.wait_for_log(|line| line.contains("GET /"));
     assert!(line.contains(r#""GET /\xc3\xbc HTTP/1.1""#) && line.contains(r#""\xff\"\x09\\""#), "{line}");
-    exchange(proxy.http, b"G\0T / HTTP/1.1\r\nHost: a\r\n\r\n");
-    proxy.wait_for_log(|line| line.contains("\"-\" 400 "));
+    exchange(proxy.http, b"G\0T /\" HTTP/1.1\r\nHost: a\r\n\r\n");
+    let refused = proxy.wait_for_log(|line| line.contains(" 400 "));
+    assert!(refused.contains(r#""G\x00T /\" HTTP/1.1" 400"#) && refused.contains("reason=malformed"), "{refused}");
     get(proxy.http, "/long", &[("User-Agent", &"x".repeat(20_000))]);
     assert!(proxy.wait_for_log(|line| line.contains("/long")).len() < 5000);
+}
+
+#[test]
+fn a_line_tells_why_there_is_no_answer_of_the_apps() {
+    let origin = Origin::with(|_, _| headwater_testkit::Then::Close);
+    let proxy = Headwater::before_with(&origin, "[limits]\nheader_timeout = \"400ms\"\n");
+    get(proxy.http, "/gone", &[]);
+    let line = proxy.wait_for_log(|line| line.contains("/gone"));
+    assert!(line.contains(" 502 ") && line.ends_with("end=complete reason=closed_before_head"), "{line}");
+    proxy.wait_for_stderr("the origin failed a pull");
+    exchange(proxy.http, b"GET /slow HTTP/1.1\r\nHost: a\r\nX:");
+    let slow = proxy.wait_for_log(|line| line.contains("\"GET /slow HTTP/1.1\" 408 "));
+    assert!(slow.contains("reason=head_too_slow") && slow.contains("total=0.4"), "{slow}");
 }
 
 #[test]

@@ -370,3 +370,25 @@ fn the_reason_stays_also_where_there_is_none() {
     let (_origin, headwater) = before("HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok");
     assert_eq!(get(headwater.http, "/", &[]).text(), "ok");
 }
+
+#[test]
+fn an_answer_that_does_not_wait_for_a_large_upload_says_that_the_connection_ends() {
+    let origin = Origin::with_heads(|_, stream| {
+        let _ = stream.write_all(&answer("403 Forbidden", &[], "no"));
+        Then::Close
+    });
+    let headwater = Headwater::before(&origin);
+    let mut client = Client::connect(headwater.http);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\nbegin");
+    let got = client.read_response();
+    assert_eq!((got.status, got.header("Connection")), (403, Some("close")), "{}", got.head);
+}
+
+#[test]
+fn every_expectation_on_every_line_is_known_or_refused() {
+    let origin = Origin::answering(answer("200 OK", &[], "ok"));
+    let headwater = Headwater::before(&origin);
+    let lines = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nExpect: tea\r\nContent-Length: 1\r\n\r\nx";
+    assert_eq!(exchange(headwater.http, lines).status, 417);
+    assert_eq!(origin.requests().len(), 0);
+}

@@ -225,6 +225,7 @@ fn read_limits(table: Table<'_>) -> (Limits, u64) {
         max_head: table.size("max_head", 1024..=1 << 20).unwrap_or(32 << 10) as usize,
         max_fields: table.integer("max_fields", 1..=250).unwrap_or(100) as usize,
         max_in_flight: table.integer("max_in_flight", 1..=1_000_000).unwrap_or(4096) as usize,
+        max_gzip_streams: table.integer("max_gzip_streams", 1..=100_000).unwrap_or(512) as usize,
         max_ranges: table.integer("max_ranges", 1..=1000).unwrap_or(16) as usize,
         max_streams: table.integer("max_streams", 1..=10_000).unwrap_or(100) as u32,
         stranger_rate: table.integer("stranger_rate", 0..=1_000_000).unwrap_or(1000) as u32,

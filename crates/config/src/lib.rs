@@ -31,7 +31,7 @@ pub use policy::{
     AccessLog, Answer, Beacon, Http2, Identify, Limits, Listen, Log, LogFormat, Metrics, Origin, Policy, Verdict,
     Whoopsie,
 };
-pub use providers::{Kind, Provider, SecretHeader, Targeted};
+pub use providers::{ADDRESSED, Kind, Provider, SecretHeader, Targeted};
 pub use rules::{Gzip, Lifetime, Mode, Rule, Rules, Statuses};
 pub use secret::Secret;
 pub use source::{Mistake, Place, Severity, Source};

@@ -110,6 +110,8 @@ pub struct Limits {
     pub wait_timeout: Duration,
     /// Pulls at one time.
     pub max_in_flight: usize,
+    /// Bodies that are compressed as they come, at one time; more go as they are.
+    pub max_gzip_streams: usize,
     /// Ranges that a pull may ask for at one time.
     pub max_ranges: usize,
     /// Streams of HTTP/2 at one time, on one connection.

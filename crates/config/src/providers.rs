@@ -67,6 +67,23 @@ impl Targeted {
     }
 }
 
+/// Headers that mean something to some vendors' caches alone: lifetimes, and tags that name what a purge takes. Each goes to
+/// the providers of these kinds and to nobody else.
+pub const ADDRESSED: [(&str, &[Kind]); 12] = [
+    ("Surrogate-Control", &[Kind::Fastly, Kind::Generic]),
+    ("CDN-Cache-Control", &[Kind::Cloudflare, Kind::Generic]),
+    ("Cloudflare-CDN-Cache-Control", &[Kind::Cloudflare]),
+    ("Edge-Control", &[Kind::Akamai]),
+    ("Akamai-Cache-Control", &[Kind::Akamai]),
+    ("Netlify-CDN-Cache-Control", &[]),
+    ("Vercel-CDN-Cache-Control", &[]),
+    ("X-Accel-Expires", &[Kind::Generic]),
+    ("Surrogate-Key", &[Kind::Fastly, Kind::Generic]),
+    ("Edge-Cache-Tag", &[Kind::Akamai]),
+    ("Cache-Tag", &[Kind::Cloudflare, Kind::Google, Kind::Generic]),
+    ("CDN-Tag", &[Kind::Bunny]),
+];
+
 impl Kind {
     /// The targeted headers that this vendor honours; it is sent no other.
     pub const fn honours(self) -> &'static [Targeted] {

@@ -24,7 +24,9 @@ pub(crate) struct Line<'a> {
     pub host: &'a [u8],
     pub port: u16,
     pub client: IpAddr,
+    /// Empty where no request could be read.
     pub method: &'a str,
+    /// The target, or the first line of what could not be read.
     pub target: &'a [u8],
     pub protocol: &'a str,
     pub status: u16,
@@ -38,6 +40,8 @@ pub(crate) struct Line<'a> {
     pub first_byte: Option<Duration>,
     pub upstream: &'a str,
     pub end: &'static str,
+    /// Why it has no answer of the app's, or no whole one; `-` where it has.
+    pub reason: &'static str,
     pub country: &'a str,
 }
 
@@ -263,7 +267,7 @@ fn write_combined(out: &mut Vec<u8>, line: &Line<'_>, now: &Clock) {
     now.combined(out);
     out.extend_from_slice(b"] \"");
     if line.method.is_empty() {
-        out.push(b'-');
+        escape(out, if line.target.is_empty() { b"-" } else { line.target });
     } else {
         out.extend_from_slice(line.method.as_bytes());
         out.push(b' ');
@@ -291,7 +295,7 @@ fn write_combined(out: &mut Vec<u8>, line: &Line<'_>, now: &Clock) {
         Some(first_byte) => seconds(out, first_byte),
         None => out.push(b'-'),
     }
-    for (key, value) in [(" upstream=", line.upstream), (" end=", line.end)] {
+    for (key, value) in [(" upstream=", line.upstream), (" end=", line.end), (" reason=", line.reason)] {
         out.extend_from_slice(key.as_bytes());
         out.extend_from_slice(value.as_bytes());
     }
@@ -317,6 +321,7 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, now: &Clock) {
         ("id", line.id.as_bytes()),
         ("upstream", line.upstream.as_bytes()),
         ("end", line.end.as_bytes()),
+        ("reason", line.reason.as_bytes()),
     ] {
         let _ = write!(out, ",\"{key}\":");
         let text = String::from_utf8_lossy(&value[..value.len().min(LONGEST_TEXT)]);

@@ -1,22 +1,19 @@
 //! Lifetimes: what a rule says, against what the origin said, for the one who asks.
 
 use crate::fields::{Fields, members};
-use headwater_config::{Lifetime, Mode, Provider, Rule, Targeted};
+use headwater_config::{ADDRESSED, Kind, Lifetime, Mode, Provider, Rule};
 use std::time::SystemTime;
 
 /// Applies a rule's lifetime and its targeted headers to an answer.
 /// `asker` is the proven provider and its index, `None` for everybody else.
 pub(crate) fn apply(fields: &mut Fields, status: u16, rule: &Rule, asker: Option<(usize, &Provider)>) {
-    let honoured = asker.map_or(&[][..], |(_, provider)| provider.kind.honours());
-    for (_, targeted) in Targeted::ALL {
-        if !honoured.contains(&targeted) || status >= 500 {
-            fields.remove(targeted.header());
-        }
-    }
+    let kind = asker.map(|(_, provider)| provider.kind);
+    fields.retain(|name, _| addressed_to(name).is_none_or(|readers| kind.is_some_and(|kind| readers.contains(&kind))));
     if status >= 500 {
         forbid(fields);
         return;
     }
+    one_of_each_age(fields);
     let (applies, sets) = match &rule.lifetime {
         Some(lifetime) => (lifetime.status.contains(status), lifetime.mode == Mode::Set),
         None => (matches!(status, 200..300 | 304), false),
@@ -36,10 +33,29 @@ pub(crate) fn apply(fields: &mut Fields, status: u16, rule: &Rule, asker: Option
 
 /// An error is stored nowhere: one that a CDN keeps outlives its cause.
 pub(crate) fn forbid(fields: &mut Fields) {
-    for name in ["Expires", "Pragma"] {
-        fields.remove(name);
+    const LIFETIMES: [&str; 4] = ["Expires", "Pragma", "Age", "Cache-Control"];
+    let tells = |name: &[u8], known: &str| known.len() == name.len() && name.eq_ignore_ascii_case(known.as_bytes());
+    fields.retain(|name, _| addressed_to(name).is_none() && !LIFETIMES.iter().any(|known| tells(name, known)));
+    fields.push("Cache-Control", b"no-store");
+}
+
+/// The kinds of providers that a field is meant for; `None` where it is meant for all.
+fn addressed_to(name: &[u8]) -> Option<&'static [Kind]> {
+    let known = |known: &str| known.len() == name.len() && name.eq_ignore_ascii_case(known.as_bytes());
+    ADDRESSED.iter().find(|(header, _)| known(header)).map(|(_, kinds)| *kinds)
+}
+
+/// Two lifetimes of one kind would be read as either; the shorter one counts (RFC 9111, section 4.2.1).
+fn one_of_each_age(fields: &mut Fields) {
+    let count = |age: &str| {
+        let is_age = |directive: &&[u8]| directive_parts(directive).0.eq_ignore_ascii_case(age.as_bytes());
+        fields.members("Cache-Control").filter(is_age).count()
+    };
+    if count("max-age") > 1 || count("s-maxage") > 1 {
+        let (kept, ages) = apart(fields, u64::MAX);
+        let value = [kept, ages_of(&ages)].concat().join(&b", "[..]);
+        fields.set("Cache-Control", &value);
     }
-    fields.set("Cache-Control", b"no-store");
 }
 
 fn apply_targeted(fields: &mut Fields, rule: &Rule, asker: Option<(usize, &Provider)>) {
@@ -81,17 +97,7 @@ fn keeps_private(fields: &Fields) -> bool {
 /// told nothing may guess a longer one.
 fn cap(fields: &mut Fields, lifetime: &Lifetime) {
     let most = lifetime.max_age.unwrap_or(0);
-    let value: Vec<u8> = fields.all("Cache-Control").collect::<Vec<_>>().join(&b", "[..]);
-    let mut found = Vec::new();
-    let mut kept: Vec<Vec<u8>> = Vec::new();
-    for directive in members(&value) {
-        let (name, argument) = directive_parts(directive);
-        match ["max-age", "s-maxage"].iter().find(|age| name.eq_ignore_ascii_case(age.as_bytes())) {
-            // An age that cannot be read means that the answer is stale already (RFC 9111, section 4.2.1).
-            Some(age) => found.push((*age, seconds(argument).unwrap_or(0).min(most))),
-            None => kept.push(directive.to_vec()),
-        }
-    }
+    let (mut kept, mut found) = apart(fields, most);
     if found.is_empty() {
         match fields.get("Expires").map(|expires| until(expires, fields.get("Date"))) {
             Some(left) => found.push(("max-age", left.min(most))),
@@ -99,15 +105,30 @@ fn cap(fields: &mut Fields, lifetime: &Lifetime) {
             None => found.push(("max-age", most)),
         }
     }
-    let mut ages: Vec<Vec<u8>> = Vec::new();
-    for age in ["max-age", "s-maxage"] {
-        // Two of one kind: the shorter one counts.
-        if let Some(least) = found.iter().filter(|(name, _)| *name == age).map(|(_, seconds)| *seconds).min() {
-            ages.push(format!("{age}={least}").into_bytes());
+    kept.extend(ages_of(&found));
+    set(fields, &kept.join(&b", "[..]));
+}
+
+/// The directives that tell no age, and the ages, none of them longer than `most`.
+fn apart(fields: &Fields, most: u64) -> (Vec<Vec<u8>>, Vec<(&'static str, u64)>) {
+    let (mut kept, mut ages) = (Vec::new(), Vec::new());
+    let value: Vec<u8> = fields.all("Cache-Control").collect::<Vec<_>>().join(&b", "[..]);
+    for directive in members(&value) {
+        let (name, argument) = directive_parts(directive);
+        match ["max-age", "s-maxage"].into_iter().find(|age| name.eq_ignore_ascii_case(age.as_bytes())) {
+            // An age that cannot be read means that the answer is stale already (RFC 9111, section 4.2.1).
+            Some(age) => ages.push((age, seconds(argument).unwrap_or(0).min(most))),
+            None => kept.push(directive.to_vec()),
         }
     }
-    kept.extend(ages);
-    set(fields, &kept.join(&b", "[..]));
+    (kept, ages)
+}
+
+/// At most one directive of each kind.
+fn ages_of(found: &[(&'static str, u64)]) -> Vec<Vec<u8>> {
+    let least = |age| found.iter().filter(|(name, _)| *name == age).map(|(_, seconds)| *seconds).min();
+    let directive = |age| least(age).map(|seconds| format!("{age}={seconds}").into_bytes());
+    ["max-age", "s-maxage"].into_iter().filter_map(directive).collect()
 }
 
 /// Seconds from `Date`, or now, to `Expires`; none where either cannot be read, as `Expires: 0`.
@@ -203,6 +224,20 @@ mod tests {
                 [1],
             ("Cache-Control".into(), "max-age=30".into())
         );
+    }
+
+    #[test]
+    fn the_origins_own_two_ages_become_one() {
+        for mode in ["default", "cap"] {
+            let both = [("Cache-Control", "max-age=7, public"), ("Cache-Control", "s-maxage=5, max-age=9, s-maxage=6")];
+            assert_eq!(applied(mode, &both), only("public, max-age=7, s-maxage=5"), "{mode}");
+        }
+    }
+
+    #[test]
+    fn what_is_meant_for_one_vendor_reaches_no_other() {
+        let lines = [("Surrogate-Key", "a"), ("Edge-Cache-Tag", "b"), ("X-Accel-Expires", "9"), ("X-Other", "c")];
+        assert_eq!(applied("default", &lines)[0], ("X-Other".into(), "c".into()), "for nobody who is proven");
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Failure {
         }
     }
 
-    /// A metric's label.
+    /// A word for the log, and where the origin is at fault a metric's label.
     pub fn reason(self) -> &'static str {
         match self {
             Failure::Connect => "connect",
@@ -51,7 +51,7 @@ impl Failure {
             Failure::BadHead => "bad_head",
             Failure::Overload => "overload",
             Failure::Panic => "panic",
-            Failure::Refused(_) => "refused",
+            Failure::Refused(refusal) => refusal.reason(),
             Failure::DownstreamGone => "downstream_gone",
         }
     }

@@ -3,13 +3,13 @@
 use crate::downstream::{Downstream, unless_gone};
 use crate::failure::Failure;
 use crate::fields::Fields;
+use crate::forwarding::Origins;
 use crate::http1::head::{Framing, Refusal, RequestHead, ResponseHead, Version};
 use crate::live::{Guarded, Live};
 use crate::pull::Pull;
 use crate::response::{Body, Response};
 use crate::upstream::{Exchange, OriginBody};
 use std::io::Write;
-use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -60,7 +60,7 @@ async fn answer(
     expects: bool,
 ) -> Result<ResponseHead, Failure> {
     let policy = &pull.live.policy;
-    let patience = policy.origin.response_timeout;
+    let (patience, idle) = (policy.origin.response_timeout, policy.limits.body_idle_timeout);
     let start = |exchange: &mut Exchange, down: &mut Downstream<'_>| {
         if let Some(incoming) = down.incoming().take() {
             // An app may put trailers among the headers: what is kept from it there must not come this way.
@@ -79,7 +79,7 @@ async fn answer(
             tokio::select! {
                 head = exchange.head(patience, down.incoming().as_mut()) => head?,
                 () = sleep(give_up.saturating_duration_since(Instant::now())) => {
-                    down.send_interim(100, b"Continue", &Fields::default()).await?;
+                    down.send_interim(100, b"Continue", &Fields::default(), idle).await?;
                     held_back = false;
                     start(exchange, down);
                     continue;
@@ -93,7 +93,7 @@ async fn answer(
             // The client has had its 100 already, or never asked for one.
             100 if !held_back => {}
             100 => {
-                down.send_interim(100, b"Continue", &Fields::default()).await?;
+                down.send_interim(100, b"Continue", &Fields::default(), idle).await?;
                 held_back = false;
                 start(exchange, down);
             }
@@ -101,7 +101,7 @@ async fn answer(
             102..200 if pull.request.version != Version::Http10 => {
                 let mut head = head;
                 strip_response(&mut head.fields, |_| false);
-                down.send_interim(head.status, head.reason(), &head.fields).await?;
+                down.send_interim(head.status, head.reason(), &head.fields, idle).await?;
             }
             102..200 => {}
             _ => return Ok(head),
@@ -109,12 +109,16 @@ async fn answer(
     }
 }
 
+/// Whether the client waits for a 100. Any other expectation, on any line, is one that nobody here knows.
 fn expectation(request: &RequestHead) -> Result<bool, Failure> {
-    match request.fields.get("Expect") {
-        None => Ok(false),
-        Some(expected) if expected.eq_ignore_ascii_case(b"100-continue") => Ok(request.version != Version::Http10),
-        Some(_) => Err(Failure::Refused(Refusal::Expectation)),
+    let mut expects = false;
+    for expected in request.fields.members("Expect") {
+        if !expected.eq_ignore_ascii_case(b"100-continue") {
+            return Err(Failure::Refused(Refusal::Expectation));
+        }
+        expects = request.version != Version::Http10;
     }
+    Ok(expects)
 }
 
 /// The protocols to switch to, if the client asks for it. `h2c` would carry requests past us that nobody here has read.
@@ -160,7 +164,8 @@ fn request_head(pull: &Pull<'_>, server: &str, upgrade: Option<&[u8]>, expects: 
             write_line(&mut out, name, value);
         }
     }
-    write_forwarding(&mut out, pull, proven.is_some(), asked_host);
+    let (client, peer, scheme) = (pull.client, pull.caller.ip(), pull.caller.scheme());
+    Origins { fields, proven: proven.is_some(), client, peer, scheme, host: asked_host }.write_to(&mut out);
     if let Some(provider) = proven {
         write_line(&mut out, live.policy.identify.header.as_bytes(), provider.name.as_bytes());
     }
@@ -187,55 +192,11 @@ fn host_of<'l>(live: &'l Live, server: &str) -> &'l str {
     live.servers.iter().find(|known| known.name == server).map_or("localhost", |known| known.host())
 }
 
-fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+/// Writes a field.
+pub(crate) fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Address, scheme and host as they were asked for: a proven provider's word is kept and added to, anybody else's replaced.
-fn write_forwarding(out: &mut Vec<u8>, pull: &Pull<'_>, proven: bool, host: Option<&[u8]>) {
-    let fields = &pull.request.fields;
-    let said = |name: &'static str| fields.all(name).filter(move |value| proven && !value.is_empty());
-    out.extend_from_slice(b"X-Forwarded-For: ");
-    let mut before = false;
-    for value in said("X-Forwarded-For") {
-        out.extend_from_slice(value);
-        out.extend_from_slice(b", ");
-        before = true;
-    }
-    if !before && pull.client != pull.caller.ip() {
-        let _ = write!(out, "{}, ", pull.client);
-    }
-    let _ = write!(out, "{}\r\nX-Real-IP: {}\r\n", pull.caller.ip(), pull.client);
-
-    let scheme = said("X-Forwarded-Proto")
-        .next()
-        .filter(|scheme| [&b"http"[..], b"https"].contains(scheme))
-        .unwrap_or(pull.caller.scheme());
-    write_line(out, b"X-Forwarded-Proto", scheme);
-    let host = said("X-Forwarded-Host").next().or(host);
-    if let Some(host) = host {
-        write_line(out, b"X-Forwarded-Host", host);
-    }
-    out.extend_from_slice(b"Forwarded: ");
-    for value in said("Forwarded") {
-        out.extend_from_slice(value);
-        out.extend_from_slice(b", ");
-    }
-    // RFC 7239, section 6: IPv6 stands in brackets, and brackets and colons stand in quotes.
-    let _ = match pull.caller.ip() {
-        IpAddr::V4(address) => write!(out, "for={address}"),
-        IpAddr::V6(address) => write!(out, "for=\"[{address}]\""),
-    };
-    if let Some(host) = host.filter(|host| !host.iter().any(|b| b"\"\\".contains(b))) {
-        out.extend_from_slice(b";host=\"");
-        out.extend_from_slice(host);
-        out.push(b'"');
-    }
-    out.extend_from_slice(b";proto=");
-    out.extend_from_slice(scheme);
     out.extend_from_slice(b"\r\n");
 }
 

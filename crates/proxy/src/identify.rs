@@ -53,18 +53,21 @@ impl Asker {
         }
     }
 
-    /// The provider whose name was used without proof, or against what the pull's other headers say.
-    pub fn mismatch(self, fields: &Fields, policy: &Policy) -> Option<usize> {
+    /// The provider whose name was used without proof, or against what the pull's other headers say; `other` where a name
+    /// was used that no provider has.
+    pub fn mismatch<'p>(self, fields: &Fields, policy: &'p Policy) -> Option<&'p str> {
+        let name = |index: usize| policy.providers[index].name.as_str();
         match self {
-            Asker::Unproven(claimed) => Some(claimed),
+            Asker::Unproven(claimed) => Some(name(claimed)),
             Asker::Proven(claimed) => {
                 let kind = policy.providers[claimed].kind;
                 let contradicts =
                     |other: Kind| other != kind && other.own_headers().iter().any(|name| fields.has(name));
                 // A generic provider may be any vendor under another name.
-                (kind != Kind::Generic && Kind::all().any(contradicts)).then_some(claimed)
+                (kind != Kind::Generic && Kind::all().any(contradicts)).then(|| name(claimed))
             }
-            Asker::Other | Asker::Untagged => None,
+            Asker::Other => Some("other"),
+            Asker::Untagged => None,
         }
     }
 }

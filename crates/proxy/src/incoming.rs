@@ -61,6 +61,14 @@ impl Incoming {
         }
     }
 
+    /// How many more bytes are known to come.
+    pub fn announced(&self) -> u64 {
+        match &self.source {
+            Source::Wire(wire) => wire.decoder.announced(),
+            Source::Stream(_) => 0,
+        }
+    }
+
     /// The first `count` bytes of a [`Step::Data`].
     pub fn data(&self, count: usize) -> &[u8] {
         match &self.source {

@@ -75,16 +75,30 @@ const ALWAYS: [&str; 18] = [
     "proxy-authenticate",
 ];
 
-/// Where apps look for an address or a port that only a proxy may say.
-const UNLESS_PROVEN: [&str; 8] = [
+/// Where apps look for an address, a scheme, a host, a path or a country that only a proxy may say.
+const UNLESS_PROVEN: [&str; 22] = [
+    "x-forwarded",
+    "x-forwarded-by",
     "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-protocol",
+    "x-forwarded-scheme",
     "x-forwarded-server",
     "x-forwarded-ssl",
-    "x-client-ip",
-    "client-ip",
-    "x-cluster-client-ip",
-    "cf-connecting-ipv6",
     "x-original-forwarded-for",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-url-scheme",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-proxyuser-ip",
+    "client-ip",
+    "forwarded-for",
+    "front-end-https",
+    "cf-connecting-ipv6",
+    "cf-ipcountry",
+    "cf-visitor",
+    "fastly-ssl",
 ];
 
 /// Finds guarded fields by name. `_` counts as `-`: to a CGI program both are one name.

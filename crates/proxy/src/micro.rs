@@ -1,7 +1,7 @@
 //! Single pieces of the pull's path, for the micro benches alone (feature `micro`).
 
 use crate::caller::Caller;
-use crate::compress::Deflate;
+use crate::deflate::{Deflate, whole};
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::identify::Asker;
 use crate::negotiate;
@@ -37,7 +37,12 @@ pub fn accepts_gzip(request: &Request) -> bool {
     request.0.as_ref().is_some_and(|head| negotiate::accepts_gzip(&head.fields))
 }
 
-/// Compresses a body; its length afterwards.
+/// Compresses a body that is here; its length afterwards.
+pub fn gzip_whole(body: &[u8], level: u32) -> usize {
+    whole(body, level).map_or(0, |packed| packed.len())
+}
+
+/// Compresses a body as one that comes bit by bit; its length afterwards.
 pub fn gzip(body: &[u8], level: u32) -> usize {
     let mut out = Vec::new();
     let mut deflate = Deflate::new(level);

@@ -12,7 +12,7 @@ use crate::compress;
 use crate::downstream::{Downstream, End, Sending, Sent, unless_gone};
 use crate::failure::Failure;
 use crate::forward;
-use crate::http1::head::{Framing, Refusal, RequestHead, Version};
+use crate::http1::head::{Framing, Refusal, RequestHead, Unread, Version};
 use crate::identify::{Asker, client_address};
 use crate::live::Held;
 use crate::response::Response;
@@ -47,6 +47,8 @@ pub(crate) struct Pull<'a> {
     begun: Instant,
     first_byte: Option<Duration>,
     upstream: Option<String>,
+    /// Why it has no answer of the app's: a word for the log.
+    reason: Option<&'static str>,
 }
 
 impl Pull<'_> {
@@ -112,7 +114,7 @@ pub(crate) async fn serve(
     // 2. Identify: before any layer that trusts the answer. What a stranger claims is dropped when the request is forwarded.
     let asker = Asker::of(&request.fields, caller, policy);
     if let Some(claimed) = asker.mismatch(&request.fields, policy) {
-        worker.shared.figures.mismatch.with_label_values(&[policy.providers[claimed].name.as_str()]).inc();
+        worker.shared.figures.mismatch.with_label_values(&[claimed]).inc();
     }
     let provider = asker.proven(policy);
     let client = client_address(&request.fields, caller.ip(), provider);
@@ -134,6 +136,7 @@ pub(crate) async fn serve(
         begun,
         first_byte: None,
         upstream: None,
+        reason: None,
     };
     let (response, rest) = answer(&mut pull, down).await;
     let status = response.status;
@@ -163,6 +166,13 @@ async fn answer(pull: &mut Pull<'_>, down: &mut Downstream<'_>) -> (Response, Op
     // 7. Catch-panic lies within 6, which renders its 500.
     let result =
         AssertUnwindSafe(answer_or_fail(pull, down)).catch_unwind().await.unwrap_or_else(|_| Err(Failure::Panic));
+    if let Err(failure) = &result {
+        pull.reason = Some(failure.reason());
+        if failure.is_upstream() {
+            let server = pull.upstream.as_deref().unwrap_or("-");
+            pull.worker.shared.complaints.origin_failed(failure.reason(), server, pull.id.as_str());
+        }
+    }
     if let Err(Failure::DownstreamGone) = result {
         return (Response::empty(GONE), None);
     }
@@ -171,12 +181,12 @@ async fn answer(pull: &mut Pull<'_>, down: &mut Downstream<'_>) -> (Response, Op
 }
 
 async fn answer_or_fail(pull: &mut Pull<'_>, down: &mut Downstream<'_>) -> Result<Response, Failure> {
-    bound(pull)?;
-    // 8. Intercept: before admission, so that beacons are counted when all else is full, and before any denial, as users'
-    //    browsers carry no proof.
+    // 8. Intercept: before admission, so that beacons are counted when all else is full, and before any bound or denial, as
+    //    users' browsers carry no proof, and many of them share a network.
     if let Some(answered) = beacon::intercept(pull, down).await {
         return answered.map_err(Failure::Refused);
     }
+    bound(pull)?;
     admit(pull)?;
     // 9. Admission: the permit is held to the end of the body. Who finds none waits a while: most peaks are short.
     let limits = &pull.live.policy.limits;
@@ -198,7 +208,7 @@ async fn answer_or_fail(pull: &mut Pull<'_>, down: &mut Downstream<'_>) -> Resul
     let rule = &live.policy.rules.all()[pull.rule];
     // 11. Compress: inside 10, so that `no-transform` is the origin's word and not the rule's.
     if response.status < 500 {
-        compress::apply(&mut response, pull.request, rule.gzip.as_ref(), &live.meters.gzip);
+        compress::apply(pull, down, &mut response).await;
     }
     // 10. Cache-Control: by rule and status, for the one who asks.
     let asker = match pull.asker {
@@ -295,6 +305,7 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent) {
     live.meters.count(label, pull.rule, status, sent.bytes, total.as_secs_f64(), first_byte);
     if let Some(reason) = sent.upstream_error {
         worker.shared.figures.upstream_errors.with_label_values(&[reason]).inc();
+        worker.shared.complaints.origin_failed(reason, pull.upstream.as_deref().unwrap_or("-"), pull.id.as_str());
     }
     if live.policy.log.access == AccessLog::Off {
         return;
@@ -323,6 +334,7 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent) {
             first_byte: pull.first_byte,
             upstream: pull.upstream.as_deref().unwrap_or("-"),
             end: sent.end.name(),
+            reason: pull.reason.or(sent.upstream_error).unwrap_or("-"),
             country: &country,
         },
         live.policy.log.format,
@@ -330,16 +342,17 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent) {
 }
 
 /// Answers what could not be read as a request, and counts it as one.
-pub(crate) async fn refuse(worker: &Rc<Worker>, down: &mut Downstream<'_>, caller: &Caller, refusal: Refusal) {
+pub(crate) async fn refuse(worker: &Rc<Worker>, down: &mut Downstream<'_>, caller: &Caller, unread: &Unread) {
     let live = worker.live();
-    let begun = Instant::now();
+    let Unread { refusal, begun, line } = unread;
     let response = whoopsie::refused(refusal.status(), &refusal.to_string());
     let status = response.status;
     let (limits, clock, pool) = (&live.policy.limits, &worker.clock, &worker.pool);
     let sent = down.send(response, Sending { request: None, keep: false, clock, limits, pool }).await;
     let label = Asker::Untagged.label(live.policy.providers.len());
     let rules = live.policy.rules.all();
-    live.meters.count(label, rules.len() - 1, status, sent.bytes, begun.elapsed().as_secs_f64(), None);
+    let total = begun.elapsed();
+    live.meters.count(label, rules.len() - 1, status, sent.bytes, total.as_secs_f64(), None);
     if live.policy.log.access != AccessLog::Off {
         worker.log(
             &Line {
@@ -347,7 +360,7 @@ pub(crate) async fn refuse(worker: &Rc<Worker>, down: &mut Downstream<'_>, calle
                 port: caller.door.port,
                 client: caller.ip(),
                 method: "",
-                target: b"",
+                target: line,
                 protocol: "",
                 status,
                 bytes: sent.bytes,
@@ -356,10 +369,11 @@ pub(crate) async fn refuse(worker: &Rc<Worker>, down: &mut Downstream<'_>, calle
                 cdn: &live.meters.labels[label],
                 rule: headwater_config::rules::DEFAULT,
                 id: "-",
-                total: begun.elapsed(),
+                total,
                 first_byte: None,
                 upstream: "-",
                 end: sent.end.name(),
+                reason: refusal.reason(),
                 country: "",
             },
             live.policy.log.format,

@@ -1,6 +1,6 @@
 //! An answer on its way down, and where its body comes from.
 
-use crate::compress::GzipBody;
+use crate::deflate::GzipBody;
 use crate::fields::Fields;
 use crate::http1::body::Step;
 use crate::incoming::Incoming;
@@ -82,6 +82,15 @@ impl Body {
             Body::Origin(body) => body.length() == Some(0) && body.trailers().is_none(),
             Body::Gzip(body) => body.is_at_end() && body.origin.trailers().is_none(),
             _ => false,
+        }
+    }
+
+    /// Whether the request's body is still on its way to the origin.
+    pub fn is_uploading(&self) -> bool {
+        match self {
+            Body::Origin(body) => body.exchange.is_uploading(),
+            Body::Gzip(body) => body.origin.exchange.is_uploading(),
+            Body::Tunnel(_) | Body::Ready(_) | Body::Empty => false,
         }
     }
 

@@ -4,6 +4,7 @@ use crate::access_log::Sink;
 use crate::admin;
 use crate::caller::Door;
 use crate::cap::Cap;
+use crate::complaints::Complaints;
 use crate::figures::Figures;
 use crate::live::Live;
 use crate::push;
@@ -154,6 +155,8 @@ impl Server {
             cap: Arc::new(Cap::default()),
             strangers: Arc::default(),
             admission: Arc::new(Cap::default()),
+            compressing: Arc::default(),
+            complaints: Complaints::default(),
             in_flight: AtomicUsize::new(0),
             open: (0..count).map(|_| AtomicUsize::new(0)).collect(),
             draining: AtomicBool::new(false),

@@ -3,6 +3,7 @@
 use crate::access_log::{Batch, Clock, LINGER, Line, Sink};
 use crate::caller::{Caller, Door};
 use crate::cap::Cap;
+use crate::complaints::Complaints;
 use crate::downstream::{Downstream, http1, http2};
 use crate::figures::Figures;
 use crate::live::{Held, Live};
@@ -35,6 +36,10 @@ pub(crate) struct Shared {
     pub strangers: Arc<Strangers>,
     /// Pulls that were admitted.
     pub admission: Arc<Cap>,
+    /// Bodies that are compressed as they come.
+    pub compressing: Arc<Cap>,
+    /// What the log was told of the origin.
+    pub complaints: Complaints,
     /// Pulls being answered.
     pub in_flight: AtomicUsize,
     /// Open connections from downstream, by worker.
@@ -243,8 +248,8 @@ async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, door
                 down.be_prompt();
             }
             Ok(None) => return,
-            Err(refusal) => {
-                Box::pin(pull::refuse(worker, &mut Downstream::One(&mut down), &caller, refusal)).await;
+            Err(unread) => {
+                Box::pin(pull::refuse(worker, &mut Downstream::One(&mut down), &caller, &unread)).await;
                 return down.linger().await;
             }
         }

@@ -6,7 +6,7 @@ use crate::access_log::Clock;
 use crate::failure::Failure;
 use crate::fields::Fields;
 use crate::http1::body::{Decoder, Step};
-use crate::http1::head::{Framing, Refusal, RequestHead, Search, Version, skip_empty_lines};
+use crate::http1::head::{Framing, Refusal, RequestHead, Search, Unread, Version, skip_empty_lines};
 use crate::incoming::{Incoming, Source, Wire};
 use crate::response::{Body, Response};
 use crate::upstream::{Broken, Exchange};
@@ -20,8 +20,6 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a client may not take a 1xx.
-const INTERIM_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a refused client may go on sending before its connection is cut, so that it reads why.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
@@ -76,7 +74,7 @@ impl Connection {
         limits: &Limits,
         rest: Duration,
         rests: &Cell<bool>,
-    ) -> Result<Option<(RequestHead, Instant)>, Refusal> {
+    ) -> Result<Option<(RequestHead, Instant)>, Unread> {
         let Some(Wire { reader, decoder }) = self.incoming.as_mut().and_then(Incoming::wire) else { return Ok(None) };
         if self.out.capacity() > SMALL * 2 {
             self.out = Vec::new();
@@ -93,42 +91,58 @@ impl Connection {
         }
         let begun = Instant::now();
         let mut search = Search::default();
-        loop {
+        let refusal = loop {
             let data = reader.buffer.data();
-            let found = search.find(data)?;
+            let found = match search.find(data) {
+                Ok(found) => found,
+                Err(refusal) => break refusal,
+            };
             if found.unwrap_or(data.len()) > limits.max_head {
-                return Err(Refusal::HeadTooLarge);
+                break Refusal::HeadTooLarge;
             }
             if let Some(length) = found {
-                let head = RequestHead::parse(&data[..length], limits.max_fields)?;
-                reader.buffer.consume(length);
-                *decoder = Decoder::new(head.framing);
-                return Ok(Some((head, begun)));
+                match RequestHead::parse(&data[..length], limits.max_fields) {
+                    Ok(head) => {
+                        reader.buffer.consume(length);
+                        *decoder = Decoder::new(head.framing);
+                        return Ok(Some((head, begun)));
+                    }
+                    Err(refusal) => break refusal,
+                }
             }
             match reader.fill_until(1, begun + limits.header_timeout).await {
                 Ok(()) => {}
-                Err(Halt::TimedOut) => return Err(Refusal::HeadTooSlow),
+                Err(Halt::TimedOut) => break Refusal::HeadTooSlow,
                 Err(_) => return Ok(None),
             }
-        }
+        };
+        let data = reader.buffer.data();
+        let end = data.iter().position(|&b| b == b'\r' || b == b'\n').unwrap_or(data.len());
+        Err(Unread { refusal, begun, line: data[..end].to_vec() })
     }
 
     /// Sends a 1xx.
-    pub async fn send_interim(&mut self, status: u16, reason: &[u8], fields: &Fields) -> Result<(), Failure> {
+    pub async fn send_interim(
+        &mut self,
+        status: u16,
+        reason: &[u8],
+        fields: &Fields,
+        patience: Duration,
+    ) -> Result<(), Failure> {
         let mut head = format!("HTTP/1.1 {status} ").into_bytes();
         head.extend_from_slice(reason);
         head.extend_from_slice(b"\r\n");
         fields.write_to(&mut head);
         head.extend_from_slice(b"\r\n");
         self.writer.be_prompt();
-        self.writer.write(&head, b"", INTERIM_PATIENCE).await.map_err(|_| Failure::DownstreamGone)
+        self.writer.write(&head, b"", patience).await.map_err(|_| Failure::DownstreamGone)
     }
 
     /// Sends an answer.
     pub async fn send(&mut self, mut response: Response, sending: Sending<'_>) -> Sent {
         let version = sending.request.map_or(Version::Http11, |request| request.version);
         let bodyless = sending.is_bodyless(response.status);
-        let Sending { keep, clock, limits, pool, .. } = sending;
+        let Sending { keep, clock, limits, pool, request } = sending;
         let length = match &response.body {
             Body::Ready(body) => Some(body.len() as u64),
             Body::Origin(body) if !bodyless => body.length(),
@@ -142,7 +156,7 @@ impl Connection {
         let chunked =
             !bodyless && length.is_none() && version != Version::Http10 && !matches!(response.body, Body::Empty);
         let delimited = bodyless || length.is_some() || chunked || matches!(response.body, Body::Empty);
-        let keep = keep && delimited && !tunnel;
+        let keep = keep && delimited && !tunnel && self.will_be_read_up(request, &response.body);
         self.write_head(
             &response,
             version,
@@ -194,6 +208,20 @@ impl Connection {
         }
         sent.keep = sent.keep && self.is_read_up().await;
         sent
+    }
+
+    /// Whether what is left of the request's body can be read and dropped behind the answer. Where it cannot, the head says that
+    /// the connection ends (RFC 9112, section 9.6).
+    fn will_be_read_up(&mut self, request: Option<&RequestHead>, body: &Body) -> bool {
+        let left = match self.incoming.as_mut().and_then(Incoming::wire) {
+            Some(wire) => wire.decoder.left(),
+            None if !body.is_uploading() => Some(0),
+            None => match request.map(|request| request.framing) {
+                Some(Framing::Length(length)) => Some(length),
+                _ => None,
+            },
+        };
+        left.is_some_and(|left| left <= LINGER_BYTES as u64)
     }
 
     /// Whether the request's body has been read, or is so small that it can be thrown away.

@@ -127,10 +127,16 @@ impl Downstream<'_> {
         }
     }
 
-    /// Sends a 1xx.
-    pub async fn send_interim(&mut self, status: u16, reason: &[u8], fields: &Fields) -> Result<(), Failure> {
+    /// Sends a 1xx, which the client may take `patience` to take.
+    pub async fn send_interim(
+        &mut self,
+        status: u16,
+        reason: &[u8],
+        fields: &Fields,
+        patience: Duration,
+    ) -> Result<(), Failure> {
         match self {
-            Downstream::One(connection) => connection.send_interim(status, reason, fields).await,
+            Downstream::One(connection) => connection.send_interim(status, reason, fields, patience).await,
             Downstream::Two(stream) => stream.send_interim(status, fields),
         }
     }

@@ -106,6 +106,14 @@ impl Decoder {
         self.state == State::UntilClose
     }
 
+    /// How many bytes are known to come, of the body or of the chunk that is under way.
+    pub fn announced(&self) -> u64 {
+        match self.state {
+            State::Length(left) | State::Chunk(left) => left,
+            _ => 0,
+        }
+    }
+
     /// How many bytes are known to be left.
     pub fn left(&self) -> Option<u64> {
         match self.state {

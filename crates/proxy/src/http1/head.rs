@@ -3,6 +3,7 @@
 use crate::fields::{Fields, Span};
 use crate::wire::Buffer;
 use std::mem::MaybeUninit;
+use tokio::time::Instant;
 
 /// Why a request is not served. Each is answered with its status, and the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +44,23 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// A word for the log.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Refusal::Malformed(_) => "malformed",
+            Refusal::HeadTooLarge => "head_too_large",
+            Refusal::TooManyFields => "too_many_fields",
+            Refusal::HeadTooSlow => "head_too_slow",
+            Refusal::BodyTooSlow => "body_too_slow",
+            Refusal::BodyTooLarge => "body_too_large",
+            Refusal::NotImplemented(_) => "not_implemented",
+            Refusal::Version => "version",
+            Refusal::Expectation => "expectation",
+            Refusal::TooMany => "too_many",
+            Refusal::Denied => "denied",
+        }
+    }
+
     /// The status that says it.
     pub fn status(self) -> u16 {
         match self {
@@ -57,6 +75,16 @@ impl Refusal {
             Refusal::Version => 505,
         }
     }
+}
+
+/// A request that could not be read.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    pub refusal: Refusal,
+    /// When its first byte came.
+    pub begun: Instant,
+    /// Its first line, or what came of it.
+    pub line: Vec<u8>,
 }
 
 /// How a body is delimited (RFC 9112, section 6.3).
@@ -192,6 +220,10 @@ fn check_target<'t>(method: &str, target: &'t [u8], fields: &Fields, minor: u8) 
     if memchr::memchr(b'#', target).is_some() {
         return Err(Refusal::Malformed("the target has a fragment"));
     }
+    let path = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
+    if memchr::memmem::find(path, b"%00").is_some() {
+        return Err(Refusal::Malformed("the path has a NUL"));
+    }
     if target.first() == Some(&b'/') || (target == b"*" && method == "OPTIONS") {
         return Ok(target);
     }
@@ -227,7 +259,7 @@ fn is_authority(host: &[u8]) -> bool {
     let name_ok = !name.is_empty() && name.iter().all(|&b| plain(b) || (literal && b == b':'));
     let port_ok = match rest.split_first() {
         None => true,
-        Some((b':', port)) => port.len() <= 5 && port.iter().all(u8::is_ascii_digit),
+        Some((b':', port)) => port.is_empty() || decimal(port).is_some_and(|port| port <= u64::from(u16::MAX)),
         Some(_) => false,
     };
     name_ok && port_ok
@@ -266,7 +298,7 @@ fn request_framing(fields: &Fields, minor: u8) -> Result<Framing, Refusal> {
     Ok(Framing::Chunked)
 }
 
-/// Digits and nothing else: no sign, no space, no list.
+/// Digits and nothing else: no sign, no space, no list, and no more than every server can count.
 fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;

@@ -102,6 +102,11 @@ impl Exchange {
         self.returned.take()
     }
 
+    /// Whether the request's body is still on its way.
+    pub fn is_uploading(&self) -> bool {
+        self.upload.is_some()
+    }
+
     /// Moves the upload. An origin that stopped reading is no failure yet: its answer may be on the way.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
         let Some(upload) = &mut self.upload else { return Ok(()) };
@@ -234,8 +239,11 @@ async fn send_body(
             Err(_) => return Err(Broken::Refused(Refusal::Malformed("the chunked body cannot be read"))),
             Ok(Step::End) => break,
             Ok(Step::Data(count)) => {
-                let left = incoming.allowed.checked_sub(count as u64);
-                incoming.allowed = left.ok_or(Broken::Refused(Refusal::BodyTooLarge))?;
+                // A chunk that says that it is too large is refused before it has come.
+                if incoming.announced().max(count as u64) > incoming.allowed {
+                    return Err(Broken::Refused(Refusal::BodyTooLarge));
+                }
+                incoming.allowed -= count as u64;
                 let data = incoming.data(count);
                 if chunked {
                     write_chunk_size(count, &mut out);

@@ -6,6 +6,7 @@ mod stream;
 
 use crate::caller::Caller;
 use crate::downstream::{Downstream, http1};
+use crate::http1::head::{Unread, Version};
 use crate::http2::request_head;
 use crate::pull;
 use crate::wire::Alarm;
@@ -147,6 +148,10 @@ async fn serve(worker: &Rc<Worker>, caller: &Caller, (request, responder): Accep
     let (parts, receive) = request.into_parts();
     let has_body = !receive.is_end_stream();
     let head = request_head(&parts, has_body, &worker.live().policy.limits);
+    let head = head.map_err(|refusal| {
+        let line = format!("{} {} {}", parts.method, parts.uri.path(), Version::Http2.name());
+        Unread { refusal, begun, line: line.into_bytes() }
+    });
     drop(parts);
     let mut stream = Stream::new(receive, responder, tally);
     match head {
@@ -154,7 +159,7 @@ async fn serve(worker: &Rc<Worker>, caller: &Caller, (request, responder): Accep
             add(&tally.asked, head.fields.size() as u64);
             pull::serve(worker, &mut Downstream::Two(&mut stream), caller, &head, begun).await;
         }
-        Err(refusal) => pull::refuse(worker, &mut Downstream::Two(&mut stream), caller, refusal).await,
+        Err(unread) => pull::refuse(worker, &mut Downstream::Two(&mut stream), caller, &unread).await,
     }
     if has_body && stream.is_unread() {
         // The rest of it may be on its way.
