@@ -109,16 +109,14 @@ async fn answer(
     }
 }
 
-/// Whether the client waits for a 100. Any other expectation, on any line, is one that nobody here knows.
+/// Whether the client waits for a 100. Any other expectation, and any other line of them, is one that nobody here knows.
 fn expectation(request: &RequestHead) -> Result<bool, Failure> {
-    let mut expects = false;
-    for expected in request.fields.members("Expect") {
-        if !expected.eq_ignore_ascii_case(b"100-continue") {
-            return Err(Failure::Refused(Refusal::Expectation));
-        }
-        expects = request.version != Version::Http10;
+    let mut expected = request.fields.all("Expect");
+    match (expected.next(), expected.next()) {
+        (None, _) => Ok(false),
+        (Some(one), None) if one.eq_ignore_ascii_case(b"100-continue") => Ok(request.version != Version::Http10),
+        _ => Err(Failure::Refused(Refusal::Expectation)),
     }
-    Ok(expects)
 }
 
 /// The protocols to switch to, if the client asks for it. `h2c` would carry requests past us that nobody here has read.

@@ -3,6 +3,7 @@
 use crate::fields::{Fields, Span};
 use crate::wire::Buffer;
 use std::mem::MaybeUninit;
+use std::net::Ipv6Addr;
 use tokio::time::Instant;
 
 /// Why a request is not served. Each is answered with its status, and the connection is closed.
@@ -245,24 +246,34 @@ fn check_target<'t>(method: &str, target: &'t [u8], fields: &Fields, minor: u8) 
     }
 }
 
-/// `uri-host [":" port]`, without the user information that RFC 9110, section 4.2.4 forbids.
+/// `uri-host [":" port]` (RFC 3986, section 3.2), without the user information that RFC 9110, section 4.2.4 forbids, and
+/// without the comma that joins two fields to one.
 fn is_authority(host: &[u8]) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&b);
-    let (name, rest) = match host.first() {
-        Some(b'[') => match host.iter().position(|&b| b == b']') {
-            Some(end) => (&host[1..end], &host[end + 1..]),
-            None => return false,
-        },
-        _ => host.split_at(host.iter().position(|&b| b == b':').unwrap_or(host.len())),
+    let (name_ok, rest) = match host.strip_prefix(b"[") {
+        Some(inner) => {
+            let Some(end) = memchr::memchr(b']', inner) else { return false };
+            let address = std::str::from_utf8(&inner[..end]).ok().and_then(|text| text.parse::<Ipv6Addr>().ok());
+            (address.is_some(), &inner[end + 1..])
+        }
+        None => {
+            let (name, rest) = host.split_at(memchr::memchr(b':', host).unwrap_or(host.len()));
+            (is_name(name), rest)
+        }
     };
-    let literal = host.first() == Some(&b'[');
-    let name_ok = !name.is_empty() && name.iter().all(|&b| plain(b) || (literal && b == b':'));
     let port_ok = match rest.split_first() {
         None => true,
-        Some((b':', port)) => port.is_empty() || decimal(port).is_some_and(|port| port <= u64::from(u16::MAX)),
+        Some((b':', port)) => {
+            port.len() <= 5 && decimal(port).map_or(port.is_empty(), |port| port <= u64::from(u16::MAX))
+        }
         Some(_) => false,
     };
     name_ok && port_ok
+}
+
+fn is_name(name: &[u8]) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&b);
+    let encoded = |at: usize| name[at + 1..].iter().take(2).filter(|b| b.is_ascii_hexdigit()).count() == 2;
+    !name.is_empty() && name.iter().enumerate().all(|(at, &b)| plain(b) || (b == b'%' && encoded(at)))
 }
 
 fn request_framing(fields: &Fields, minor: u8) -> Result<Framing, Refusal> {

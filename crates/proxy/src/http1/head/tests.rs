@@ -86,6 +86,33 @@ fn a_target_is_a_path_or_a_url_of_the_host() {
     assert!(parse("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").is_ok());
 }
 
+#[test]
+fn a_host_is_what_rfc_3986_calls_an_authority() {
+    for (host, good) in [
+        ("shop.example", true),
+        ("shop.example:", true),
+        ("shop.example:65535", true),
+        ("shop.example:65536", false),
+        ("shop.example:000080", false),
+        ("%73hop.example", true),
+        ("%7hop.example", false),
+        ("shop.example%7", false),
+        ("%", false),
+        ("[2001:db8::1]", true),
+        ("[2001:db8::1]:80", true),
+        ("[::ffff:192.0.2.1]", true),
+        ("[shop.example]", false),
+        ("[]", false),
+        ("[::1", false),
+        ("[::1]x", false),
+        ("[fe80::1%25eth0]", false),
+        (":80", false),
+        ("a,b", false),
+    ] {
+        assert_eq!(is_authority(host.as_bytes()), good, "{host}");
+    }
+}
+
 /// Bytes among which those that matter to the grammar are frequent.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
