@@ -10,6 +10,7 @@ mod bounds;
 mod broken_bodies;
 mod check;
 mod connections;
+mod corpus;
 mod demo;
 mod failing_origins;
 mod figures;
