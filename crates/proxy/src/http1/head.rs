@@ -183,6 +183,9 @@ impl RequestHead {
             request.headers.iter().map(|h| (Span::of(h.name.as_bytes(), head), Span::of(h.value, head))).collect();
         let fields = Fields::new(head.to_vec(), list);
         let target = check_target(method, target.as_bytes(), &fields, minor)?;
+        if !fields.all("Connection").all(is_list_of_tokens) {
+            return Err(Refusal::Malformed("Connection names what is no name"));
+        }
         let framing = request_framing(&fields, minor)?;
         let version = if minor > 0 { Version::Http11 } else { Version::Http10 };
         Ok(Self { method: Span::of(method.as_bytes(), head), target: Span::of(target, head), fields, version, framing })
@@ -309,7 +312,13 @@ fn request_framing(fields: &Fields, minor: u8) -> Result<Framing, Refusal> {
     Ok(Framing::Chunked)
 }
 
-/// Digits and nothing else: no sign, no space, no list, and no more than every server can count.
+/// RFC 9110, section 5.6.1. Quotes have no place in it: who minds them and who does not see other members.
+fn is_list_of_tokens(value: &[u8]) -> bool {
+    let token = |b: &u8| b.is_ascii_alphanumeric() || b"-!#$%&'*+.^_`|~".contains(b);
+    value.split(|&b| b == b',').all(|member| member.trim_ascii().iter().all(token))
+}
+
+/// Digits and nothing else: no sign, no space, no list.
 fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;

@@ -113,6 +113,15 @@ fn a_host_is_what_rfc_3986_calls_an_authority() {
     }
 }
 
+#[test]
+fn connection_names_names() {
+    for (value, good) in
+        [("close", true), (" , Keep-Alive ,,x", true), ("\",close", false), ("a b", false), ("a;b", false)]
+    {
+        assert_eq!(framing_of(&format!("Connection: {value}\r\n")).is_ok(), good, "{value}");
+    }
+}
+
 /// Bytes among which those that matter to the grammar are frequent.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
