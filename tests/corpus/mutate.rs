@@ -135,6 +135,6 @@ fn what_chance_makes_of_the_cases_is_read_as_a_strict_reader_reads_it() {
         panic!("HEADWATER_SEED={seed}: \"{}\"\n{why}", least.escape_ascii());
     }
     let rubbish = house.origin.rubbish();
-    assert!(rubbish.is_empty(), "HEADWATER_SEED={seed}: the origin got \"{}\"", rubbish[0].escape_ascii());
+    assert!(rubbish.is_empty(), "HEADWATER_SEED={seed}: the origin got \"{}\"", rubbish[0].1.escape_ascii());
     assert!(tried > 100, "only {tried} variants were tried");
 }

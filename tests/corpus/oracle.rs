@@ -39,7 +39,7 @@ impl Request {
         self.fields.iter().filter(named).map(|(_, value)| value.as_slice()).collect()
     }
 
-    /// The members of a list of tokens; quotes have no place in those that are asked for here.
+    /// The members of a list of tokens.
     pub fn tokens(&self, name: &str) -> Vec<Vec<u8>> {
         let values = self.values(name).join(&b","[..]);
         let all = values.split(|&b| b == b',').map(|token| token.trim_ascii().to_ascii_lowercase());
@@ -170,6 +170,10 @@ fn head(text: &[u8], max_fields: usize) -> Result<Request, &'static str> {
         _ => return Err("two Hosts"),
     };
     request.target = origin_form(method, target, host.as_deref())?;
+    // RFC 9110, section 7.6.1: a list of tokens. Quotes would hide some of them from some readers.
+    if !request.tokens("Connection").iter().flatten().all(|&b| tchar(b)) {
+        return Err("Connection names what is no name");
+    }
     let expected = request.values("Expect");
     if expected.len() > 1 || expected.iter().any(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
         return Err("an unknown expectation");

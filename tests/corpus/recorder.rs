@@ -14,7 +14,7 @@ struct Memory {
     /// Beginnings of requests whose end never came.
     halves: Mutex<HashMap<IpAddr, Vec<Vec<u8>>>>,
     /// What no strict reader takes.
-    rubbish: Mutex<Vec<Vec<u8>>>,
+    rubbish: Mutex<Vec<(Option<IpAddr>, Vec<u8>)>>,
     stopping: AtomicBool,
 }
 
@@ -52,7 +52,7 @@ impl Recorder {
     }
 
     /// What came that is no request to a strict reader.
-    pub fn rubbish(&self) -> Vec<Vec<u8>> {
+    pub fn rubbish(&self) -> Vec<(Option<IpAddr>, Vec<u8>)> {
         self.memory.rubbish.lock().unwrap().clone()
     }
 }
@@ -91,7 +91,7 @@ fn converse(mut stream: TcpStream, memory: &Memory) {
                     request.values("X-Real-IP").first().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
                 match of {
                     Some(of) => memory.requests.lock().unwrap().entry(of).or_default().push(request.clone()),
-                    None => memory.rubbish.lock().unwrap().push(buffer.clone()),
+                    None => memory.rubbish.lock().unwrap().push((None, buffer.clone())),
                 }
                 let body = echo(request);
                 let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
@@ -102,7 +102,11 @@ fn converse(mut stream: TcpStream, memory: &Memory) {
                 buffer.clear();
                 told_to_continue = false;
             }
-            _ => return memory.rubbish.lock().unwrap().push(buffer),
+            _ => {
+                memory.rubbish.lock().unwrap().push((told_of(&buffer), buffer));
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 7\r\n\r\nrubbish");
+                return;
+            }
         }
         match stream.read(&mut bytes) {
             Ok(count) if count > 0 => buffer.extend_from_slice(&bytes[..count]),
@@ -110,11 +114,15 @@ fn converse(mut stream: TcpStream, memory: &Memory) {
         }
     }
     if !buffer.is_empty() {
-        let text = String::from_utf8_lossy(&buffer).into_owned();
-        let of = text.split("\r\n").find_map(|line| line.strip_prefix("X-Real-IP: ")?.parse().ok());
-        match of {
+        match told_of(&buffer) {
             Some(of) => memory.halves.lock().unwrap().entry(of).or_default().push(buffer),
-            None => memory.rubbish.lock().unwrap().push(buffer),
+            None => memory.rubbish.lock().unwrap().push((None, buffer)),
         }
     }
+}
+
+/// Whom the proxy says that this is from, in a text that need not be a request.
+fn told_of(text: &[u8]) -> Option<IpAddr> {
+    let text = String::from_utf8_lossy(text).to_ascii_lowercase();
+    text.split("\r\n").find_map(|line| line.strip_prefix("x-real-ip: ")?.parse().ok())
 }
