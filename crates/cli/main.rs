@@ -6,6 +6,8 @@ mod descriptors;
 mod manual;
 mod networks;
 mod serve;
+mod service;
+mod successor;
 mod whoopsie;
 
 use clap::{Parser, Subcommand};

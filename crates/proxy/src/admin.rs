@@ -15,24 +15,29 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 type Answer = Response<Full<Bytes>>;
 
 /// Connections at one time; more wait to be accepted.
 const MOST_CONNECTIONS: usize = 64;
 
-/// Serves for as long as the proxy runs.
-pub(crate) async fn serve(control: Arc<Control>, listener: TcpListener) {
+/// Serves for as long as the proxy runs, or until it has `retired`: from then on its successor answers.
+pub(crate) async fn serve(control: Arc<Control>, listener: TcpListener, mut retired: watch::Receiver<bool>) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
+        let accepted = tokio::select! {
+            biased;
+            _ = retired.wait_for(|retired| *retired) => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let control = control.clone();
+        let (control, mut retired) = (control.clone(), retired.clone());
         tokio::task::spawn_local(async move {
             let _place = place;
             let service = service_fn(|request| {
@@ -41,7 +46,12 @@ pub(crate) async fn serve(control: Arc<Control>, listener: TcpListener) {
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
-            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+            let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                _ = retired.wait_for(|retired| *retired) => connection.as_mut().graceful_shutdown(),
+            }
+            let _ = connection.await;
         });
     }
 }
@@ -94,6 +104,7 @@ fn status(control: &Control) -> Answer {
         live.servers.iter().map(|server| json!({ "server": server.name, "pulls_in_hand": server.load() })).collect();
     let status = json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
         "uptime_seconds": control.started.elapsed().as_secs(),
         "draining": control.shared.draining.load(Relaxed),
         "policy": {

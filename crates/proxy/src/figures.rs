@@ -40,6 +40,7 @@ pub(crate) struct Figures {
     pub waiting: IntGauge,
     pub strangers: IntCounterVec,
     pub floods: IntCounterVec,
+    pub upgrades: IntCounterVec,
     sources: Mutex<HashSet<String>>,
 }
 
@@ -112,6 +113,7 @@ impl Figures {
             downstream_connections: gauge("headwater_downstream_connections", "Open connections from downstream.")?,
             floods: counters("headwater_http2_floods_total", "Connections of HTTP/2 ended for a flood.", &["kind"])?,
             strangers: counters("headwater_strangers_refused_total", "Pulls that got 429.", &["reason"])?,
+            upgrades: counters("headwater_upgrades_total", "Successors started on SIGUSR2.", &["result"])?,
             waiting: gauge("headwater_pulls_waiting", "Pulls that wait as limits.max_in_flight are being answered.")?,
             in_flight: gauge("headwater_pulls_in_flight", "Pulls being answered.")?,
             sources: Mutex::default(),

@@ -1,6 +1,6 @@
 //! Headwater's data plane: the life of a pull, from a CDN's connection to the app and back.
 //!
-//! Read it in the order in which data flows: `server` listens and starts `worker`s; a worker's connection is a
+//! Read it in the order in which data flows: `server` listens on `sockets` and starts `worker`s; a worker's connection is a
 //! `downstream`, whose heads `http1` reads from the `wire`; `pull` is the list of layers that each of them passes:
 //! `identify`, `whoopsie`, `beacon`, `cache_control`, `compress`, and `forward`, which asks the `upstream`.
 //! `figures` and the `access_log` hear of it at the end. `admin` and `push` give figures out.
@@ -35,6 +35,7 @@ mod pull;
 mod push;
 mod response;
 mod server;
+mod sockets;
 mod strangers;
 mod upstream;
 mod whoopsie;
@@ -42,3 +43,4 @@ mod wire;
 mod worker;
 
 pub use server::{Loader, Server, StartError};
+pub use sockets::{Inherited, PREDECESSOR};

@@ -8,22 +8,20 @@ use crate::complaints::Complaints;
 use crate::figures::Figures;
 use crate::live::Live;
 use crate::push;
+use crate::sockets::{Inherited, Sockets};
 use crate::worker::{Accepted, Shared, Worker};
 use arc_swap::ArcSwap;
 use headwater_config::{Mistake, Policy, Severity};
-use socket2::{Domain, Protocol, Socket, Type};
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
-
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 4096;
 
 /// Why the proxy cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +34,9 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// A socket that the process was started with is of no use.
+    #[error("{0}")]
+    Inherited(String),
     /// A thread or a runtime could not be made.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -77,7 +78,7 @@ impl Control {
         };
         let before = self.shared.live.load_full();
         if policy.listen != before.policy.listen {
-            tracing::warn!("[listen] has changed: that takes a restart; all else is in force");
+            tracing::warn!("[listen] has changed: that takes an upgrade (SIGUSR2) or a restart; all else is in force");
         }
         self.sink.open(policy.log.clone());
         let hash = policy.hash.clone();
@@ -101,6 +102,9 @@ pub struct Server {
     http: Vec<SocketAddr>,
     https: Vec<SocketAddr>,
     admin: SocketAddr,
+    /// Kept for a successor. Given up as soon as nothing more is accepted: a port that listens and is not served would
+    /// let clients hang.
+    sockets: Option<Sockets>,
     control: Arc<Control>,
     stopping: watch::Sender<Stop>,
     workers: Vec<JoinHandle<()>>,
@@ -111,6 +115,8 @@ pub struct Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     Run,
+    /// Accept no more, not even at the admin endpoint: a successor does.
+    Retire,
     /// Accept no more; finish what is in hand.
     Drain,
     /// End now.
@@ -123,25 +129,21 @@ impl Server {
     /// # Errors
     /// [`StartError`], before anything is served.
     pub fn start(policy: Policy) -> Result<Self, StartError> {
-        Self::start_with(policy, None)
+        Self::start_with(policy, None, Inherited::default())
     }
 
-    /// Starts; `loader` is asked for the policy at every reload.
+    /// Starts on the sockets that were inherited and opens those that are missing; `loader` is asked for the policy at
+    /// every reload.
     ///
     /// # Errors
     /// [`StartError`], before anything is served.
-    pub fn start_with(policy: Policy, loader: Option<Loader>) -> Result<Self, StartError> {
-        let open = |addresses: &[SocketAddr]| -> Result<Vec<TcpListener>, StartError> {
-            addresses.iter().map(|address| listen(*address)).collect()
+    pub fn start_with(policy: Policy, loader: Option<Loader>, inherited: Inherited) -> Result<Self, StartError> {
+        let sockets = Sockets::open(&policy.listen, inherited)?;
+        let (listeners, admin_listener) = (sockets.pulls()?, sockets.admin()?);
+        let local = |secure: bool| -> io::Result<Vec<SocketAddr>> {
+            listeners.iter().filter(|(_, tls)| *tls == secure).map(|(listener, _)| listener.local_addr()).collect()
         };
-        let local =
-            |listeners: &[TcpListener]| listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>();
-        let (plain, secure) = (open(&policy.listen.http)?, open(&policy.listen.https)?);
-        let (http, https) = (local(&plain)?, local(&secure)?);
-        let listeners: Vec<(TcpListener, bool)> =
-            plain.into_iter().map(|listener| (listener, false)).chain(secure.into_iter().map(|l| (l, true))).collect();
-        let admin_listener = listen(policy.listen.admin)?;
-        let admin = admin_listener.local_addr()?;
+        let (http, https, admin) = (local(false)?, local(true)?, admin_listener.local_addr()?);
         let count = match policy.listen.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
@@ -159,7 +161,9 @@ impl Server {
             complaints: Complaints::default(),
             in_flight: AtomicUsize::new(0),
             open: (0..count).map(|_| AtomicUsize::new(0)).collect(),
+            beats: (0..count).map(|_| AtomicU64::new(0)).collect(),
             draining: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
         });
         let control = Arc::new(Control {
             shared: shared.clone(),
@@ -172,7 +176,7 @@ impl Server {
         let (stopping, stop) = watch::channel(Stop::Run);
         let workers = start_workers(&shared, &sink, &listeners, &stop)?;
         let beside = start_beside(control.clone(), admin_listener, stop)?;
-        Ok(Self { http, https, admin, control, stopping, workers, beside: Some(beside) })
+        Ok(Self { http, https, admin, sockets: Some(sockets), control, stopping, workers, beside: Some(beside) })
     }
 
     /// Where pulls are taken, in the order of the config.
@@ -190,9 +194,9 @@ impl Server {
         self.admin
     }
 
-    /// Reads the configuration anew; says in the log what came of it.
-    pub fn reload(&self) {
-        let _ = self.control.reload();
+    /// Reads the configuration anew; says in the log what came of it, and whether it is in force.
+    pub fn reload(&self) -> bool {
+        self.control.reload().is_ok()
     }
 
     /// Opens the access log's file anew.
@@ -200,10 +204,48 @@ impl Server {
         self.control.sink.reopen();
     }
 
+    /// How often each worker has looked after its house; one that is stuck stays behind.
+    pub fn beats(&self) -> Vec<u64> {
+        self.control.shared.beats.iter().map(|beats| beats.load(Relaxed)).collect()
+    }
+
+    /// Open connections from downstream.
+    pub fn connections(&self) -> usize {
+        self.control.shared.downstream()
+    }
+
+    /// The listening sockets and their names, for a successor.
+    ///
+    /// # Errors
+    /// The process is out of descriptors, or has given its sockets up.
+    pub fn listeners(&self) -> io::Result<Vec<(&'static str, OwnedFd)>> {
+        self.sockets.as_ref().ok_or_else(|| io::Error::other("the sockets are given up"))?.named()
+    }
+
+    /// Upgrades so far, by result; a successor counts on from them.
+    pub fn upgrades(&self, result: &str) -> u64 {
+        self.control.shared.figures.upgrades.with_label_values(&[result]).get()
+    }
+
+    /// Counts upgrades.
+    pub fn count_upgrades(&self, result: &str, count: u64) {
+        self.control.shared.figures.upgrades.with_label_values(&[result]).inc_by(count);
+    }
+
+    /// A successor serves on the same sockets: nothing more is accepted here, and every connection ends with its next
+    /// answer. None is closed before that: a pull that is on its way over a kept connection is still answered.
+    pub fn retire(&mut self) {
+        self.control.shared.draining.store(true, Relaxed);
+        self.sockets = None;
+        let _ = self.stopping.send(Stop::Retire);
+    }
+
     /// Stops accepting, waits for what is in hand for at most `drain`, and ends. Says whether all was finished.
     pub fn stop(mut self, drain: Duration) -> bool {
         self.control.ready.store(false, Relaxed);
         self.control.shared.draining.store(true, Relaxed);
+        self.control.shared.stopping.store(true, Relaxed);
+        self.sockets = None;
         let _ = self.stopping.send(Stop::Drain);
         let deadline = Instant::now() + drain;
         while self.control.shared.downstream() > 0 && Instant::now() < deadline {
@@ -220,21 +262,6 @@ impl Server {
         self.control.sink.flush();
         finished
     }
-}
-
-fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let open = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(false)?;
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    open().map_err(|error| StartError::Listen { address, error })
 }
 
 fn start_workers(
@@ -278,6 +305,7 @@ async fn work(
             Some(accepted) = room.recv() => worker.take_over(accepted),
             changed = stop.changed() => match (*stop.borrow_and_update(), changed) {
                 (Stop::Run, Ok(())) => {}
+                (Stop::Retire, Ok(())) => accepting.iter().for_each(|task| task.abort()),
                 (Stop::Drain, Ok(())) => {
                     accepting.iter().for_each(|task| task.abort());
                     worker.dismiss(false);
@@ -342,9 +370,15 @@ fn start_beside(
     mut stop: watch::Receiver<Stop>,
 ) -> Result<JoinHandle<()>, StartError> {
     start_thread("admin".into(), move || async move {
-        tokio::task::spawn_local(admin::serve(control.clone(), listener));
-        tokio::task::spawn_local(push::to_graphite(control.clone()));
+        let (retire, retired) = watch::channel(false);
+        tokio::task::spawn_local(admin::serve(control.clone(), listener, retired));
+        // Absolute figures under the same names would come from two processes; StatsD takes changes and adds them up.
+        let graphite = tokio::task::spawn_local(push::to_graphite(control.clone()));
         tokio::task::spawn_local(push::to_statsd(control.clone()));
+        if stop.wait_for(|stop| *stop != Stop::Run).await.is_ok_and(|stop| *stop == Stop::Retire) {
+            graphite.abort();
+            let _ = retire.send(true);
+        }
         let _ = stop.wait_for(|stop| *stop == Stop::Now).await;
     })
 }

@@ -17,7 +17,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -44,7 +44,12 @@ pub(crate) struct Shared {
     pub in_flight: AtomicUsize,
     /// Open connections from downstream, by worker.
     pub open: Vec<AtomicUsize>,
+    /// How often each worker has looked after its house.
+    pub beats: Vec<AtomicU64>,
+    /// No answer keeps its connection any more.
     pub draining: AtomicBool,
+    /// Nor does a connection wait for another pull.
+    pub stopping: AtomicBool,
 }
 
 impl Shared {
@@ -178,6 +183,7 @@ impl Worker {
                 () = sleep(SWEEP) => {}
                 () = self.pool.wanted() => {}
             }
+            self.shared.beats[self.index].fetch_add(1, Relaxed);
             self.pool.yield_one();
             let live = self.live();
             self.pool.sweep(&live.servers);
@@ -226,7 +232,7 @@ async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, door
     }
     loop {
         rests.set(true);
-        if worker.shared.draining.load(Relaxed) {
+        if worker.shared.stopping.load(Relaxed) {
             return;
         }
         let live = worker.live();
