@@ -34,6 +34,8 @@ mod proxy_protocol;
 mod reload;
 mod strangers;
 mod streaming;
+mod systemd;
 mod tls;
 mod upgrade;
+mod upgrade_in_place;
 mod whoopsie;

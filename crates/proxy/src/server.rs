@@ -305,10 +305,9 @@ async fn work(
             Some(accepted) = room.recv() => worker.take_over(accepted),
             changed = stop.changed() => match (*stop.borrow_and_update(), changed) {
                 (Stop::Run, Ok(())) => {}
-                (Stop::Retire, Ok(())) => accepting.iter().for_each(|task| task.abort()),
-                (Stop::Drain, Ok(())) => {
+                (stop @ (Stop::Retire | Stop::Drain), Ok(())) => {
                     accepting.iter().for_each(|task| task.abort());
-                    worker.dismiss(false);
+                    if stop == Stop::Retire { worker.say_goodbye() } else { worker.dismiss(false) }
                 }
                 _ => break,
             },

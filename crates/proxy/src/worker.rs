@@ -166,9 +166,14 @@ impl Worker {
         }
     }
 
+    /// Tells those who hold connections of HTTP/2 to ask for nothing more; others hear it with their next answer.
+    pub fn say_goodbye(&self) {
+        self.drain.notify_waiters();
+    }
+
     /// Ends what rests; with `all`, everything.
     pub fn dismiss(&self, all: bool) {
-        self.drain.notify_waiters();
+        self.say_goodbye();
         for guest in self.guests.borrow().iter().flatten() {
             if all || guest.rests.get() {
                 guest.task.abort();

@@ -37,6 +37,8 @@ pub struct Headwater {
     /// Its admin endpoint.
     pub admin: SocketAddr,
     child: Child,
+    /// Processes that took its place, the newest last.
+    successors: Vec<u32>,
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
     folder: tempfile::TempDir,
@@ -60,15 +62,19 @@ impl Headwater {
 
     /// Starts it with further arguments and variables.
     pub fn start_with(config: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::launch(config, |path| {
+            let mut command = Command::new(binary());
+            command.arg("serve").arg("-c").arg(path).args(arguments).envs(variables.iter().copied());
+            command
+        })
+    }
+
+    /// Starts it by a command of the test's own, which is told where the config lies.
+    pub fn launch(config: &str, command: impl FnOnce(&Path) -> Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("headwater.toml");
         std::fs::write(&path, with_listen(config)).unwrap();
-        let mut child = Command::new(binary())
-            .arg("serve")
-            .arg("-c")
-            .arg(&path)
-            .args(arguments)
-            .envs(variables.iter().copied())
+        let mut child = command(&path)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -97,6 +103,7 @@ impl Headwater {
             https: https.first().copied(),
             admin: admin[0],
             child,
+            successors: Vec::new(),
             stdout,
             stderr,
             folder,
@@ -143,9 +150,25 @@ impl Headwater {
         wait_until(&format!("standard error says {wanted:?}"), || self.stderr().contains(wanted));
     }
 
-    /// The process's id.
+    /// The id of the process that serves.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.successors.last().copied().unwrap_or(self.child.id())
+    }
+
+    /// Starts a successor and waits until it answers at the admin endpoint. Returns the id of the process that it follows.
+    pub fn upgrade(&mut self) -> u32 {
+        let before = self.pid();
+        self.signal("USR2");
+        let mut now = before;
+        wait_until("a successor answers", || {
+            let status = get(self.admin, "/status", &[]).text();
+            let id =
+                status.split("\"pid\": ").nth(1).and_then(|rest| rest.split(',').next()).expect("/status names it");
+            now = id.trim().parse().unwrap();
+            now != before
+        });
+        self.successors.push(now);
+        before
     }
 
     /// Sends a signal by its short name.
@@ -154,7 +177,7 @@ impl Headwater {
         assert!(sent.success(), "cannot send SIG{name}");
     }
 
-    /// Waits for the end; the exit code.
+    /// Waits for the end of the first process; the exit code.
     pub fn wait_exit(&mut self, patience: Duration) -> Option<i32> {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
@@ -201,12 +224,21 @@ impl Headwater {
 
 impl Drop for Headwater {
     fn drop(&mut self) {
+        for successor in self.successors.iter().filter(|pid| is_alive(**pid)) {
+            let _ = Command::new("kill").arg("-9").arg(successor.to_string()).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- headwater's standard error\n{}", self.stderr());
         }
     }
+}
+
+/// Whether a process runs still: one that has ended and that nobody has asked for does not.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 fn with_listen(config: &str) -> String {

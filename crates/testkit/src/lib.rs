@@ -11,7 +11,7 @@ mod servers;
 
 pub use certificates::{Authority, Pair};
 pub use client::{Client, exchange, get, request};
-pub use headwater::{Headwater, Metrics, binary, run};
+pub use headwater::{Headwater, Metrics, binary, is_alive, run};
 pub use message::{Response, answer};
 pub use origin::{Deaf, Origin, Recorded, Then, Wire};
 pub use servers::{Apache, Haproxy, Nginx, needs};
