@@ -71,15 +71,6 @@ fn every_mistake_is_shown_with_its_line_and_its_remedy() {
 }
 
 #[test]
-fn what_comes_in_later_versions_is_refused_and_not_ignored() {
-    let text = "[origin]\nservers = [\"a:1\"]\nhealth = { path = \"/\" }\n";
-    let (code, _, err) = check("later", text);
-    assert_eq!((code, err.matches("this version of Headwater has no").count()), (Some(1), 1), "{err}");
-    let off = "[listen]\nhttps = []\nproxy_protocol_from = []\n[origin]\nservers = [\"a:1\"]\n";
-    assert_eq!(check("later-off", off).0, Some(0));
-}
-
-#[test]
 fn a_rule_that_no_path_reaches_is_warned_of() {
     let text = "[origin]\nservers = [\"a:1\"]\n[[rule]]\nname = \"all\"\npath = '^/'\n[[rule]]\nname = \"css\"\npath = '\\.css$'\n";
     let (code, out, err) = check("shadow", text);

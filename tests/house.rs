@@ -41,15 +41,24 @@ fn the_reference_names_every_key() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/headwater.toml");
     let reference = std::fs::read_to_string(path).unwrap();
     // The keys are those that the compiler of the configuration asks for.
-    let source = ["compile.rs", "rules.rs", "providers.rs"]
+    let source = ["compile.rs", "origin.rs", "rules.rs", "providers.rs", "tls.rs"]
         .map(|file| {
             std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/config/src").join(file)).unwrap()
         })
         .concat();
     let mut seen = 0;
-    for getter in
-        ["string(\"", "strings(\"", "duration(\"", "size(\"", "integer(\"", "boolean(\"", "one_of(\"", "sink(\""]
-    {
+    for getter in [
+        "string(\"",
+        "strings(\"",
+        "duration(\"",
+        "duration_from_zero(\"",
+        "size(\"",
+        "integer(\"",
+        "share(\"",
+        "boolean(\"",
+        "one_of(\"",
+        "sink(\"",
+    ] {
         for key in source.split(getter).skip(1).map(|rest| rest.split('"').next().unwrap()) {
             assert!(reference.contains(&format!("{key} =")), "{key} is not in config/headwater.toml");
             seen += 1;

@@ -1,9 +1,10 @@
 //! Turns what was written into a policy, or into all its mistakes.
 
 use crate::networks;
+use crate::origin;
 use crate::pages;
 use crate::policy::{
-    AccessLog, Answer, Beacon, Http2, Identify, Limits, Listen, Log, LogFormat, Metrics, Origin, Policy, Verdict,
+    AccessLog, Answer, Beacon, Http2, Identify, Limits, Listen, Log, LogFormat, Metrics, Policy, Verdict,
     Whoopsie,
 };
 use crate::providers;
@@ -46,7 +47,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let http2 = listen.one_of("http2", &protocols).unwrap_or(Http2::Tls);
     let tls = tls::read(section("tls"), http2);
     let listen = read_listen(listen, http2, tls.is_some() || top.has("tls"));
-    let origin = read_origin(section("origin"), top.has("origin"));
+    let origin = origin::read(section("origin"), top.has("origin"));
     let (limits, max_body) = read_limits(section("limits"));
     let identify = read_identify(section("identify"));
     let providers = {
@@ -162,57 +163,6 @@ fn read_listen(table: Table<'_>, http2: Http2, has_tls: bool) -> Listen {
         .unwrap_or_default();
     table.done();
     Listen { http, https, http2, proxy_protocol_from, admin, admin_token, workers }
-}
-
-fn read_origin(table: Table<'_>, written: bool) -> Origin {
-    let servers = table.strings("servers", "[\"127.0.0.1:8000\"]").unwrap_or_default();
-    for server in &servers {
-        let good = match server.value.strip_prefix("unix:") {
-            Some(path) => path.starts_with('/'),
-            None => server.value.rsplit_once(':').is_some_and(|(host, port)| {
-                let host_ok = if host.starts_with('[') {
-                    host.trim_matches(['[', ']']).parse::<std::net::Ipv6Addr>().is_ok()
-                } else {
-                    !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
-                };
-                host_ok && port.parse::<u16>().is_ok_and(|port| port > 0)
-            }),
-        };
-        if server.value.contains("://") {
-            table.mistake(Mistake::at(
-                &server.place,
-                format!("\"{}\" is a URL; this version speaks plain HTTP/1.1 to the origin", server.value),
-                "write host:port, for example \"127.0.0.1:8000\"",
-            ));
-        } else if !good {
-            table.mistake(Mistake::at(
-                &server.place,
-                format!("\"{}\" is no server", server.value),
-                "write host:port, for example \"127.0.0.1:8000\" or \"[::1]:8000\", or \"unix:/path\"",
-            ));
-        }
-    }
-    if servers.is_empty() {
-        let place = if written { table.place_of("servers") } else { table.place.clone() };
-        table.mistake(Mistake::at(
-            &place,
-            "there is no origin to forward to",
-            "add [origin] with servers = [\"127.0.0.1:8000\"]: the one key that has no default",
-        ));
-    }
-    let connect_timeout = table.duration("connect_timeout").unwrap_or(2 * SECOND);
-    let origin = Origin {
-        servers: servers.into_iter().map(|server| server.value).collect(),
-        connect_timeout,
-        response_timeout: table.duration("response_timeout").unwrap_or(30 * SECOND),
-        idle_timeout: table.duration("idle_timeout").unwrap_or(4 * SECOND),
-        wait_timeout: table.duration("wait_timeout").unwrap_or(2 * SECOND),
-        max_connections: table.integer("max_connections", 1..=1_000_000).unwrap_or(512) as usize,
-        preserve_host: table.boolean("preserve_host").unwrap_or(true),
-    };
-    table.not_yet("health", "active health checks");
-    table.done();
-    origin
 }
 
 fn read_limits(table: Table<'_>) -> (Limits, u64) {

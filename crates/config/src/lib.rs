@@ -13,6 +13,7 @@
 
 mod compile;
 pub mod networks;
+mod origin;
 pub mod pages;
 mod policy;
 mod providers;
@@ -26,9 +27,10 @@ mod tree;
 pub mod units;
 
 pub use networks::Networks;
+pub use origin::{Checks, Ejection, Origin, OriginServer, OriginTls, Way};
 pub use pages::{Page, Part};
 pub use policy::{
-    AccessLog, Answer, Beacon, Http2, Identify, Limits, Listen, Log, LogFormat, Metrics, Origin, Policy, Verdict,
+    AccessLog, Answer, Beacon, Http2, Identify, Limits, Listen, Log, LogFormat, Metrics, Policy, Verdict,
     Whoopsie,
 };
 pub use providers::{ADDRESSED, Kind, Provider, SecretHeader, Targeted};

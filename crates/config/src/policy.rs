@@ -1,6 +1,7 @@
 //! The policy: what the config means, as pure data, ready to be asked.
 
 use crate::networks::Networks;
+use crate::origin::Origin;
 use crate::pages::Page;
 use crate::providers::Provider;
 use crate::rules::Rules;
@@ -70,25 +71,6 @@ pub struct Listen {
     pub admin_token: Option<Secret>,
     /// Threads that serve pulls; 0: one per core.
     pub workers: usize,
-}
-
-/// `[origin]`
-#[derive(Clone, Debug)]
-pub struct Origin {
-    /// `host:port` or `unix:/path`.
-    pub servers: Vec<String>,
-    /// To an open connection.
-    pub connect_timeout: Duration,
-    /// From the request's last byte to the answer's first.
-    pub response_timeout: Duration,
-    /// Longest rest of a kept connection.
-    pub idle_timeout: Duration,
-    /// Longest wait for one of `max_connections`.
-    pub wait_timeout: Duration,
-    /// Open at one time, over all servers and workers.
-    pub max_connections: usize,
-    /// Whether the app sees the `Host` that was asked for, or the server's own.
-    pub preserve_host: bool,
 }
 
 /// `[limits]`

@@ -166,6 +166,28 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// A share, from 0 to 1.
+    pub fn share(&self, key: &'static str) -> Option<f64> {
+        let entry = self.take(key)?;
+        let number = match entry.node.value {
+            Value::Integer(number) => number as f64,
+            Value::Float(number) => number,
+            _ => {
+                self.wrong(entry, "a number", "0.2");
+                return None;
+            }
+        };
+        if (0.0..=1.0).contains(&number) {
+            return Some(number);
+        }
+        self.mistake(Mistake::at(
+            &entry.node.place,
+            format!("`{key}` is a share, and this is none"),
+            "write a number from 0 to 1, for example 0.2",
+        ));
+        None
+    }
+
     fn parsed<T>(&self, key: &'static str, example: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<At<T>> {
         let text = self.string(key, example)?;
         match parse(&text.value) {
@@ -184,6 +206,11 @@ impl<'a> Table<'a> {
                 .and_then(|time| if time.is_zero() { Err("write more than zero".into()) } else { Ok(time) })
         })
         .map(|at| at.value)
+    }
+
+    /// A duration that may be nothing.
+    pub fn duration_from_zero(&self, key: &'static str) -> Option<Duration> {
+        self.parsed(key, "\"5s\"", units::duration).map(|at| at.value)
     }
 
     /// A size in bytes.
@@ -210,20 +237,6 @@ impl<'a> Table<'a> {
                 .ok_or_else(|| format!("write one of {}", words.join(", ")))
         })
         .map(|at| at.value)
-    }
-
-    /// Refuses a key that this version does not have yet; a value that changes nothing may stand.
-    pub fn not_yet(&self, key: &'static str, what: &str) {
-        if let Some(entry) = self.take(key) {
-            let nothing = matches!(&entry.node.value, Value::Array(items) if items.is_empty());
-            if !nothing {
-                self.mistake(Mistake::at(
-                    &entry.key_place,
-                    format!("this version of Headwater has no {what}"),
-                    format!("leave `{key}` out until a version that has it"),
-                ));
-            }
-        }
     }
 
     /// Refuses every key that no getter asked for.

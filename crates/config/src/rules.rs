@@ -31,6 +31,18 @@ impl Statuses {
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&status))
     }
+
+    pub(crate) fn new(ranges: Vec<(u16, u16)>) -> Self {
+        Self(ranges)
+    }
+
+    /// The first and the last code that a class such as `2xx`, or a code, stands for.
+    pub(crate) fn range(text: &str) -> Option<(u16, u16)> {
+        match text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok()) {
+            Some(class) if (1..=5).contains(&class) => Some((class * 100, class * 100 + 99)),
+            _ => text.parse::<u16>().ok().filter(|code| (100..600).contains(code)).map(|code| (code, code)),
+        }
+    }
 }
 
 /// A lifetime for what a rule matches.
@@ -281,11 +293,7 @@ fn read_statuses(table: &Table<'_>, patterns: &[At<String>]) -> Statuses {
     let mut ranges = Vec::new();
     for pattern in patterns {
         let text = pattern.value.as_str();
-        let range = match text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok()) {
-            Some(class) if (1..=5).contains(&class) => Some((class * 100, class * 100 + 99)),
-            _ => text.parse::<u16>().ok().filter(|code| (100..600).contains(code)).map(|code| (code, code)),
-        };
-        match range {
+        match Statuses::range(text) {
             Some((first, _)) if first >= 500 => table.mistake(Mistake::at(
                 &pattern.place,
                 "a 5xx never carries a lifetime",

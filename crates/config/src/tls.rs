@@ -129,23 +129,8 @@ fn read_pair(table: &Table<'_>, all: &Table<'_>) -> Option<(Vec<String>, Arc<Cer
         (Some(alone), None) => return lacks(all, &alone, "certificate", "key"),
         (None, Some(alone)) => return lacks(all, &alone, "key", "certificate"),
     };
-    let chain = read_certificates(all, &certificate)?;
-    let secret = PrivateKeyDer::from_pem_file(&key.value)
-        .map_err(|error| unreadable(all, &key, "a private key", &error))
-        .ok()?;
-    let names = chain.first().map(names).unwrap_or_default();
-    let provider: CryptoProvider = aws_lc_rs::default_provider();
-    let mut pair = match CertifiedKey::from_der(chain, secret, &provider) {
-        Ok(pair) => pair,
-        Err(error) => {
-            all.mistake(Mistake::at(
-                &key.place,
-                format!("this key does not fit the certificate: {error}"),
-                format!("name the key that {} was issued for", certificate.value),
-            ));
-            return None;
-        }
-    };
+    let mut pair = read_key(all, &certificate, &key)?;
+    let names = pair.cert.first().map(names).unwrap_or_default();
     if let Some(ocsp) = ocsp {
         match std::fs::read(&ocsp.value) {
             Ok(staple) => pair.ocsp = Some(staple),
@@ -155,7 +140,25 @@ fn read_pair(table: &Table<'_>, all: &Table<'_>) -> Option<(Vec<String>, Arc<Cer
     Some((names, Arc::new(pair)))
 }
 
-fn lacks<T>(all: &Table<'_>, alone: &At<String>, one: &str, other: &str) -> Option<T> {
+/// A certificate with those between it and its authority, and the key it was issued for.
+pub(crate) fn read_key(table: &Table<'_>, certificate: &At<String>, key: &At<String>) -> Option<CertifiedKey> {
+    let chain = read_certificates(table, certificate)?;
+    let secret = PrivateKeyDer::from_pem_file(&key.value)
+        .map_err(|error| unreadable(table, key, "a private key", &error))
+        .ok()?;
+    let provider: CryptoProvider = aws_lc_rs::default_provider();
+    CertifiedKey::from_der(chain, secret, &provider)
+        .map_err(|error| {
+            table.mistake(Mistake::at(
+                &key.place,
+                format!("this key does not fit the certificate: {error}"),
+                format!("name the key that {} was issued for", certificate.value),
+            ));
+        })
+        .ok()
+}
+
+pub(crate) fn lacks<T>(all: &Table<'_>, alone: &At<String>, one: &str, other: &str) -> Option<T> {
     all.mistake(Mistake::at(
         &alone.place,
         format!("there is a {one} and no {other}"),
@@ -179,7 +182,7 @@ fn read_certificates(table: &Table<'_>, path: &At<String>) -> Option<Vec<Certifi
     }
 }
 
-fn read_roots(table: &Table<'_>, path: &At<String>) -> Option<RootCertStore> {
+pub(crate) fn read_roots(table: &Table<'_>, path: &At<String>) -> Option<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(table, path)? {
         if let Err(error) = roots.add(certificate) {

@@ -12,12 +12,12 @@ pub(crate) struct Node {
     pub place: Place,
 }
 
-/// A TOML value; no setting is a date or a fraction, so these are kept only to be refused where they stand.
+/// A TOML value; no setting is a date, so these are kept only to be refused where they stand.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     String(String),
     Integer(i64),
-    Float,
+    Float(f64),
     Boolean(bool),
     Date,
     Array(Vec<Node>),
@@ -38,7 +38,7 @@ impl Value {
         match self {
             Value::String(_) => "a string",
             Value::Integer(_) => "a whole number",
-            Value::Float => "a number",
+            Value::Float(_) => "a number",
             Value::Boolean(_) => "true or false",
             Value::Date => "a date",
             Value::Array(_) => "a list",
@@ -133,9 +133,9 @@ fn convert(value: &DeValue<'_>, place: Place, source: &Arc<Source>) -> Node {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => Value::Integer(number),
-            Err(_) => Value::Float,
+            Err(_) => Value::Float(f64::NAN),
         },
-        DeValue::Float(_) => Value::Float,
+        DeValue::Float(number) => Value::Float(number.as_str().replace('_', "").parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(flag) => Value::Boolean(*flag),
         DeValue::Datetime(_) => Value::Date,
         DeValue::Array(array) => Value::Array(

@@ -129,7 +129,7 @@ impl Caller {
                 let certificate = session.peer_certificates().and_then(|chain| chain.first());
                 self.certificate = certificate.map(tls::names).unwrap_or_default();
                 let kind = if resumed { Handshake::Resumed } else { Handshake::Full };
-                (Some((Stream::Tls(Box::new(stream)), self)), kind)
+                (Some((Stream::Tls(Box::new(stream.into())), self)), kind)
             }
             Ok(Err(error)) => {
                 tracing::debug!(peer = %self.peer, %error, "a TLS handshake failed");

@@ -9,6 +9,8 @@ pub(crate) enum Failure {
     Connect,
     /// No server took it in time.
     ConnectTimeout,
+    /// No server has a certificate that can be trusted, or speaks TLS.
+    Tls,
     /// `origin.max_connections` were all in use for too long.
     NoConnection,
     /// The answer did not begin in time.
@@ -31,7 +33,7 @@ impl Failure {
     /// The status for it. 499 is sent to nobody and stands in the log alone.
     pub fn status(self) -> u16 {
         match self {
-            Failure::Connect | Failure::ClosedBeforeHead | Failure::BadHead => 502,
+            Failure::Connect | Failure::Tls | Failure::ClosedBeforeHead | Failure::BadHead => 502,
             Failure::ConnectTimeout | Failure::FirstByteTimeout => 504,
             Failure::NoConnection | Failure::Overload => 503,
             Failure::Panic => 500,
@@ -45,6 +47,7 @@ impl Failure {
         match self {
             Failure::Connect => "connect",
             Failure::ConnectTimeout => "connect_timeout",
+            Failure::Tls => "tls",
             Failure::NoConnection => "no_connection",
             Failure::FirstByteTimeout => "first_byte_timeout",
             Failure::ClosedBeforeHead => "closed_before_head",
@@ -62,6 +65,7 @@ impl Failure {
             self,
             Failure::Connect
                 | Failure::ConnectTimeout
+                | Failure::Tls
                 | Failure::NoConnection
                 | Failure::FirstByteTimeout
                 | Failure::ClosedBeforeHead

@@ -187,7 +187,7 @@ fn request_head(pull: &Pull<'_>, server: &str, upgrade: Option<&[u8]>, expects: 
 }
 
 fn host_of<'l>(live: &'l Live, server: &str) -> &'l str {
-    live.servers.iter().find(|known| known.name == server).map_or("localhost", |known| known.host())
+    live.servers.iter().find(|known| known.name == server).map_or("localhost", |known| &known.host)
 }
 
 /// Writes a field.

@@ -26,7 +26,7 @@ impl Live {
     /// Makes a policy ready. Servers that were there before keep their counts.
     pub fn new(policy: Policy, figures: &Arc<Figures>, before: Option<&Live>) -> Self {
         Self {
-            servers: servers(&policy.origin.servers, before.map_or(&[], |live| &live.servers)),
+            servers: servers(&policy.origin, before.map_or(&[], |live| &live.servers)),
             guard: Guard::new(&policy),
             meters: Meters::new(figures.clone(), &policy),
             pages: Pages::new(&policy),

@@ -10,12 +10,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep};
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 /// A connected socket.
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// The server's side of it from downstream, the client's side of it to the origin.
     Tls(Box<TlsStream<TcpStream>>),
 }
 

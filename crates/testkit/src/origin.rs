@@ -1,7 +1,8 @@
 //! An origin that does what a test says, and remembers what it was asked.
 
+use crate::https::{self, Greeting};
 use crate::message::{fields, read_body, read_head};
-use crate::{PATIENCE, wait_until};
+use crate::{PATIENCE, Pair, wait_until};
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -28,6 +29,8 @@ pub struct Recorded {
     pub complete: bool,
     /// Which connection it came over, from 0.
     pub connection: usize,
+    /// How the connection began, where it is one over TLS.
+    pub tls: Option<Greeting>,
 }
 
 impl Recorded {
@@ -56,8 +59,10 @@ impl Recorded {
 pub enum Then {
     /// Waits for the next request.
     Keep,
-    /// Ends the connection.
+    /// Ends the connection, over TLS with a `close_notify`.
     Close,
+    /// Ends the connection, over TLS without one.
+    Cut,
     /// Resets it.
     Reset,
 }
@@ -66,6 +71,9 @@ pub enum Then {
 pub trait Wire: Read + Write + Send {
     /// Makes the end of it a reset, if it can be one.
     fn reset(&self) {}
+
+    /// Says that nothing more will come, where there is a way to say it.
+    fn say_goodbye(&mut self) {}
 }
 
 impl Wire for TcpStream {
@@ -100,12 +108,22 @@ impl Origin {
 
     /// Calls the closure for every request, its body read.
     pub fn with(behave: impl Fn(&Recorded, &mut dyn Wire) -> Then + Send + Sync + 'static) -> Self {
-        Self::start(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(behave), true)
+        Self::start(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(behave), true, None)
+    }
+
+    /// As [`Origin::with`], over TLS. With an authority, clients need a certificate of it.
+    pub fn over_tls(
+        pair: &Pair,
+        client_ca: Option<&Path>,
+        behave: impl Fn(&Recorded, &mut dyn Wire) -> Then + Send + Sync + 'static,
+    ) -> Self {
+        let tls = Some(https::config(pair, client_ca));
+        Self::start(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(behave), true, tls)
     }
 
     /// Calls the closure as soon as a request's head is there; it reads the body itself if it likes.
     pub fn with_heads(behave: impl Fn(&Recorded, &mut dyn Wire) -> Then + Send + Sync + 'static) -> Self {
-        Self::start(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(behave), false)
+        Self::start(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(behave), false, None)
     }
 
     /// As [`Origin::with`], on a port of one's choice.
@@ -115,10 +133,15 @@ impl Origin {
             listener = TcpListener::bind(address).ok();
             listener.is_some()
         });
-        Self::start(listener.unwrap(), Arc::new(behave), true)
+        Self::start(listener.unwrap(), Arc::new(behave), true, None)
     }
 
-    fn start(listener: TcpListener, behave: Arc<Behaviour>, read_bodies: bool) -> Self {
+    fn start(
+        listener: TcpListener,
+        behave: Arc<Behaviour>,
+        read_bodies: bool,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Self {
         let origin = Self::empty(listener.local_addr().unwrap());
         let (requests, connections, open, stopping) =
             (origin.requests.clone(), origin.connections.clone(), origin.open.clone(), origin.stopping.clone());
@@ -129,15 +152,24 @@ impl Origin {
                 }
                 let Ok(stream) = stream else { continue };
                 let number = connections.fetch_add(1, SeqCst);
-                let (requests, behave, open) = (requests.clone(), behave.clone(), open.clone());
+                let (requests, behave, open, tls) = (requests.clone(), behave.clone(), open.clone(), tls.clone());
                 open.fetch_add(1, SeqCst);
                 std::thread::spawn(move || {
                     let _ = stream.set_read_timeout(Some(PATIENCE * 3));
                     let _ = stream.set_nodelay(true);
                     // Who reads the body himself must find all of it in the socket.
                     let ahead = if read_bodies { 64 << 10 } else { 1 };
-                    let reader = BufReader::with_capacity(ahead, stream.try_clone().unwrap());
-                    converse(reader, stream, number, &requests, &*behave, read_bodies);
+                    if let Some(tls) = tls {
+                        if let Some((stream, greeting)) = https::accept(stream, tls) {
+                            let reader = BufReader::new(stream.clone());
+                            let first = Recorded { connection: number, tls: Some(greeting), ..Default::default() };
+                            converse(reader, stream, first, &requests, &*behave, true);
+                        }
+                    } else {
+                        let reader = BufReader::with_capacity(ahead, stream.try_clone().unwrap());
+                        let first = Recorded { connection: number, ..Default::default() };
+                        converse(reader, stream, first, &requests, &*behave, read_bodies);
+                    }
                     open.fetch_sub(1, SeqCst);
                 });
             }
@@ -158,7 +190,8 @@ impl Origin {
                 std::thread::spawn(move || {
                     let _ = stream.set_read_timeout(Some(PATIENCE));
                     let reader = BufReader::new(stream.try_clone().unwrap());
-                    converse(reader, stream, number, &requests, &*behave, true);
+                    let first = Recorded { connection: number, ..Default::default() };
+                    converse(reader, stream, first, &requests, &*behave, true);
                 });
             }
         });
@@ -247,7 +280,7 @@ impl Deaf {
 fn converse(
     mut reader: BufReader<impl Read>,
     mut stream: impl Wire,
-    connection: usize,
+    first: Recorded,
     requests: &Mutex<Vec<Recorded>>,
     behave: &Behaviour,
     read_bodies: bool,
@@ -257,7 +290,7 @@ fn converse(
         let method = words.next().unwrap_or("").to_string();
         let target = words.next().unwrap_or("").to_string();
         let headers = fields(&head);
-        let mut recorded = Recorded { method, target, headers, connection, head, ..Default::default() };
+        let mut recorded = Recorded { method, target, headers, head, ..first.clone() };
         if read_bodies {
             if recorded.headers("Expect").contains(&"100-continue") {
                 let _ = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -267,7 +300,11 @@ fn converse(
         requests.lock().unwrap().push(recorded.clone());
         match behave(&recorded, &mut stream) {
             Then::Keep => {}
-            Then::Close => return,
+            Then::Close => {
+                stream.say_goodbye();
+                return;
+            }
+            Then::Cut => return,
             Then::Reset => {
                 stream.reset();
                 return;

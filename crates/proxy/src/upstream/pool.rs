@@ -8,7 +8,7 @@ use headwater_config::Origin;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -101,17 +101,8 @@ impl Pool {
     }
 
     async fn connect(&self, server: &Arc<Server>, origin: &Origin, place: Place) -> Result<Connection, Failure> {
-        match timeout(origin.connect_timeout, server.connect()).await {
-            Ok(Ok(stream)) => {
-                let (reader, writer) = stream.split();
-                Ok(Connection { reader, writer, server: server.clone(), reused: false, _place: place })
-            }
-            Ok(Err(error)) => {
-                tracing::debug!(server = server.name, %error, "cannot connect to the origin");
-                Err(Failure::Connect)
-            }
-            Err(_) => Err(Failure::ConnectTimeout),
-        }
+        let (reader, writer) = server.connect(origin.connect_timeout).await?.split();
+        Ok(Connection { reader, writer, server: server.clone(), reused: false, _place: place })
     }
 
     /// The newest idle connection that still stands.
