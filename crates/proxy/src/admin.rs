@@ -1,6 +1,7 @@
 //! The admin endpoint: figures, health, status, and the one thing that changes something.
 
 use crate::server::Control;
+use crate::upstream;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
@@ -100,8 +101,7 @@ fn metrics(control: &Control) -> Answer {
 fn status(control: &Control) -> Answer {
     let live = control.shared.live.load();
     let totals = totals(control);
-    let servers: Vec<_> =
-        live.servers.iter().map(|server| json!({ "server": server.name, "pulls_in_hand": server.load() })).collect();
+    let servers = upstream::status(&live.servers);
     let status = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),

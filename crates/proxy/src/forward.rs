@@ -27,9 +27,10 @@ pub(crate) async fn forward(pull: &mut Pull<'_>, down: &mut Downstream<'_>) -> R
         let live = pull.live.clone();
         let origin = &live.policy.origin;
         let acquiring = pull.worker.pool.acquire(&pull.live.servers, origin, fresh);
-        let connection = unless_gone(down.incoming().as_mut(), acquiring).await.ok_or(Failure::DownstreamGone)??;
+        let acquired = unless_gone(down.incoming().as_mut(), acquiring).await.ok_or(Failure::DownstreamGone)?;
+        let (connection, in_hand) = acquired?;
         let reused = connection.reused;
-        let mut exchange = Exchange::new(connection);
+        let mut exchange = Exchange::new(connection, in_hand);
         pull.asked(exchange.server());
         let head = request_head(pull, exchange.server(), upgrade.as_deref(), expects);
         let sent = exchange.send_head(&head, pull.live.policy.limits.body_idle_timeout).await;
@@ -38,10 +39,15 @@ pub(crate) async fn forward(pull: &mut Pull<'_>, down: &mut Downstream<'_>) -> R
             // An origin that refuses to read may have said why.
             Err(_) => exchange.head(origin.response_timeout, None).await,
         };
+        if let Err(failure) = answer {
+            exchange.failed(failure, &live);
+        }
         match answer {
             Ok(head) => return finish(pull, exchange, head, upgrade.is_some()),
             // The origin closed the resting connection just as the request was sent: nothing of it was read.
-            Err(Failure::ClosedBeforeHead) if reused && may_repeat && !fresh => fresh = true,
+            Err(Failure::ClosedBeforeHead) if reused && may_repeat && !fresh && pull.worker.pool.may_retry(origin) => {
+                fresh = true;
+            }
             Err(failure) => {
                 let incoming = down.incoming();
                 *incoming = incoming.take().or_else(|| exchange.take_incoming());
@@ -231,8 +237,11 @@ fn finish(
 ) -> Result<Response, Failure> {
     let method = pull.request.method();
     let policy = &pull.live.policy;
-    let length = head.length().ok_or(Failure::BadHead)?;
-    let framing = head.framing(method).ok_or(Failure::BadHead)?;
+    let (Some(length), Some(framing)) = (head.length(), head.framing(method)) else {
+        exchange.failed(Failure::BadHead, &pull.live);
+        return Err(Failure::BadHead);
+    };
+    exchange.answered(head.status, &pull.live);
     exchange.learn(&head, policy.origin.idle_timeout);
     let protocol = head.fields.get("Upgrade").map(<[u8]>::to_vec);
     let reason = head.reason().to_vec();

@@ -9,6 +9,7 @@ use crate::figures::Figures;
 use crate::live::Live;
 use crate::push;
 use crate::sockets::{Inherited, Sockets};
+use crate::upstream;
 use crate::worker::{Accepted, Shared, Worker};
 use arc_swap::ArcSwap;
 use headwater_config::{Mistake, Policy, Severity};
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Why the proxy cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +84,7 @@ impl Control {
         self.sink.open(policy.log.clone());
         let hash = policy.hash.clone();
         self.shared.live.store(Arc::new(Live::new(policy, &self.shared.figures, Some(&before))));
+        self.shared.reloaded.notify_one();
         self.shared.figures.reload_failed.set(0);
         tracing::info!(policy = hash, "reloaded");
         Ok(mistakes)
@@ -93,7 +95,9 @@ impl Control {
         let shared = &self.shared;
         let waiting = shared.admission.waiting();
         shared.figures.refresh(&shared.cap, shared.downstream(), shared.in_flight.load(Relaxed), waiting);
-        shared.figures.registry.gather()
+        let mut families = shared.figures.registry.gather();
+        families.extend(upstream::families(&shared.live.load().servers, &shared.budget));
+        families
     }
 }
 
@@ -155,6 +159,7 @@ impl Server {
             live: ArcSwap::from_pointee(live),
             figures,
             cap: Arc::new(Cap::default()),
+            budget: Arc::default(),
             strangers: Arc::default(),
             admission: Arc::new(Cap::default()),
             compressing: Arc::default(),
@@ -164,6 +169,7 @@ impl Server {
             beats: (0..count).map(|_| AtomicU64::new(0)).collect(),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            reloaded: Notify::new(),
         });
         let control = Arc::new(Control {
             shared: shared.clone(),
@@ -374,6 +380,7 @@ fn start_beside(
         // Absolute figures under the same names would come from two processes; StatsD takes changes and adds them up.
         let graphite = tokio::task::spawn_local(push::to_graphite(control.clone()));
         tokio::task::spawn_local(push::to_statsd(control.clone()));
+        tokio::task::spawn_local(upstream::watch(control.shared.clone()));
         if stop.wait_for(|stop| *stop != Stop::Run).await.is_ok_and(|stop| *stop == Stop::Retire) {
             graphite.abort();
             let _ = retire.send(true);

@@ -9,7 +9,7 @@ use crate::figures::Figures;
 use crate::live::{Held, Live};
 use crate::pull;
 use crate::strangers::Strangers;
-use crate::upstream::Pool;
+use crate::upstream::{Budget, Pool};
 use arc_swap::ArcSwap;
 use headwater_config::LogFormat;
 use std::cell::{Cell, RefCell};
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub live: ArcSwap<Live>,
     pub figures: Arc<Figures>,
     pub cap: Arc<Cap>,
+    /// For retries.
+    pub budget: Arc<Budget>,
     /// Those who prove nothing.
     pub strangers: Arc<Strangers>,
     /// Pulls that were admitted.
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     pub draining: AtomicBool,
     /// Nor does a connection wait for another pull.
     pub stopping: AtomicBool,
+    /// Rings for who makes the checks, when a policy has come into force.
+    pub reloaded: Notify,
 }
 
 impl Shared {
@@ -91,7 +95,7 @@ impl Worker {
         let live = RefCell::new(Rc::new(shared.live.load_full()));
         Rc::new(Self {
             index,
-            pool: Pool::new(shared.cap.clone()),
+            pool: Pool::new(shared.cap.clone(), shared.budget.clone()),
             clock: RefCell::new(Clock::new()),
             live,
             batch: Batch::new(sink),
@@ -191,7 +195,7 @@ impl Worker {
             self.shared.beats[self.index].fetch_add(1, Relaxed);
             self.pool.yield_one();
             let live = self.live();
-            self.pool.sweep(&live.servers);
+            self.pool.sweep(&live.servers, live.policy.origin.slow_start);
         }
     }
 

@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::http1::body::{Decoder, Step, write_chunk_size};
 use crate::http1::head::{Framing, Refusal, ResponseHead, Search};
 use crate::incoming::Incoming;
+use crate::live::Live;
 use crate::wire::{Halt, Reader, Writer};
 use headwater_config::Limits;
 use std::future::{Future, poll_fn};
@@ -51,20 +52,19 @@ pub(crate) struct Exchange {
     /// Back from an upload.
     returned: Option<Incoming>,
     upload_failed: Option<Broken>,
-    _in_hand: InHand,
+    in_hand: InHand,
     /// Set by the head: whether the origin keeps the connection, and for how long.
     keeps_until: Option<Duration>,
 }
 
 impl Exchange {
-    pub fn new(connection: Connection) -> Self {
-        let in_hand = connection.server.enter();
+    pub fn new(connection: Connection, in_hand: InHand) -> Self {
         Self {
             connection: Some(connection),
             upload: None,
             returned: None,
             upload_failed: None,
-            _in_hand: in_hand,
+            in_hand,
             keeps_until: None,
         }
     }
@@ -72,6 +72,27 @@ impl Exchange {
     /// The server's name, for the log.
     pub fn server(&self) -> &str {
         self.connection.as_ref().map_or("-", |connection| &connection.server.name)
+    }
+
+    /// Tells the server's health of an answer's head.
+    pub fn answered(&mut self, status: u16, live: &Live) {
+        if live.policy.origin.ejection.fails_5xx && matches!(status, 500 | 502..=504) {
+            self.in_hand.failed("5xx", "", &live.servers);
+        } else {
+            self.in_hand.succeeded();
+        }
+    }
+
+    /// Tells the server's health that there is none. What a connection that had rested says of its end is no news.
+    pub fn failed(&mut self, failure: Failure, live: &Live) {
+        let reused = self.connection.as_ref().is_some_and(|connection| connection.reused);
+        match failure {
+            Failure::ClosedBeforeHead if reused => {}
+            Failure::ClosedBeforeHead | Failure::FirstByteTimeout | Failure::BadHead => {
+                self.in_hand.failed(failure.reason(), "", &live.servers);
+            }
+            _ => {}
+        }
     }
 
     fn reader(&mut self) -> Result<&mut Reader, Broken> {

@@ -1,12 +1,16 @@
 //! Connections to the origin: a worker's idle ones, newest first, or a new one under the cap.
 
-use super::server::Server;
+use super::budget::Budget;
+use super::health::{Candidate, Pass, choose};
+use super::server::{InHand, OwnPlace, Server, now};
+use super::way::NoWay;
 use crate::cap::{Cap, Place};
 use crate::failure::Failure;
 use crate::wire::{Reader, Writer};
 use headwater_config::Origin;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -17,6 +21,8 @@ pub(crate) struct Connection {
     pub server: Arc<Server>,
     /// Whether it has served a pull before: then the origin may have closed it just as this one was sent.
     pub reused: bool,
+    // This one first: the other rings for those who wait for either.
+    _own: OwnPlace,
     _place: Place,
 }
 
@@ -35,42 +41,83 @@ pub(crate) struct Pool {
     rested: Notify,
     /// Where the search among equally loaded servers begins.
     turn: Cell<usize>,
+    budget: Arc<Budget>,
+    /// Pulls that the budget has not been told of.
+    asked: Cell<u32>,
 }
 
 impl Pool {
-    pub fn new(cap: Arc<Cap>) -> Self {
-        Self { idle: RefCell::default(), cap, waiting: Cell::new(0), rested: Notify::new(), turn: Cell::new(0) }
+    pub fn new(cap: Arc<Cap>, budget: Arc<Budget>) -> Self {
+        Self {
+            idle: RefCell::default(),
+            cap,
+            waiting: Cell::new(0),
+            rested: Notify::new(),
+            turn: Cell::new(0),
+            budget,
+            asked: Cell::new(0),
+        }
     }
 
-    /// A connection to the server with the fewest pulls in hand; one that is `fresh` has served none before.
-    pub async fn acquire(&self, servers: &[Arc<Server>], origin: &Origin, fresh: bool) -> Result<Connection, Failure> {
+    /// A connection to the server that is to have the next pull; one that is `fresh` has served none before.
+    pub async fn acquire(
+        &self,
+        servers: &[Arc<Server>],
+        origin: &Origin,
+        fresh: bool,
+    ) -> Result<(Connection, InHand), Failure> {
+        if !fresh {
+            self.asked.set(self.asked.get() + 1);
+            self.turn.set(self.turn.get().wrapping_add(1));
+        }
         let deadline = Instant::now() + origin.wait_timeout;
         let mut waiting = None;
-        let order = self.order(servers);
-        let mut tried = 0;
+        // Not to be chosen again: servers that took no connection, and, until somebody leaves, those that have all they may.
+        let (mut failed, mut full) = (Vec::new(), Vec::new());
         loop {
-            let server = match order.get(tried) {
-                Some(index) => &servers[*index],
-                None => &servers[0],
-            };
-            if !fresh && let Some(connection) = self.check_out(server) {
-                return Ok(connection);
-            }
-            if let Some(place) = self.cap.take(origin.max_connections) {
-                drop(waiting.take());
-                match self.connect(server, origin, place).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(_) if tried + 1 < servers.len() => tried += 1,
-                    Err(failure) => return Err(failure),
+            if let Some((index, pass)) = self.choose(servers, origin, &failed, &full) {
+                let server = &servers[index];
+                if !fresh
+                    && pass != Pass::Trial
+                    && let Some(connection) = self.check_out(server)
+                    && let Some(hand) = server.enter(pass)
+                {
+                    return Ok((connection, hand));
                 }
-                continue;
+                let Some(own) = server.take_place(origin.server_max_connections) else {
+                    full.push(index);
+                    continue;
+                };
+                if let Some(place) = self.cap.take(origin.max_connections) {
+                    drop(waiting.take());
+                    // Another pull may just have taken the trial: then there is none any more.
+                    let Some(hand) = server.enter(pass) else { continue };
+                    match connect(hand, origin, own, place, servers).await {
+                        Ok(connected) => return Ok(connected),
+                        Err(failure) => {
+                            failed.push(index);
+                            if failed.len() == servers.len() || !self.may_retry(origin) {
+                                return Err(failure);
+                            }
+                        }
+                    }
+                    continue;
+                }
             }
-            // At the cap any server's idle connection is better than none.
-            if fresh {
+            // At the cap any server's idle connection is better than none, of those that are up.
+            let of_any = || {
+                servers.iter().filter(|server| server.standing().is_up()).find_map(|server| {
+                    let connection = self.check_out(server)?;
+                    Some((connection, server.enter(Pass::Offered)?))
+                })
+            };
+            if let Some(found) = (!fresh).then(of_any).flatten() {
+                return Ok(found);
+            }
+            if fresh || full.is_empty() {
                 self.evict_one();
-            } else if let Some(connection) = servers.iter().find_map(|server| self.check_out(server)) {
-                return Ok(connection);
             }
+            full.clear();
             if waiting.is_none() {
                 waiting = Some((self.cap.wait(), WaitingHere::new(&self.waiting)));
                 // What came free before we were seen to wait rang for nobody.
@@ -88,21 +135,37 @@ impl Pool {
         }
     }
 
-    /// The servers, those with the fewest pulls in hand first; nothing where there is no choice.
-    fn order(&self, servers: &[Arc<Server>]) -> Vec<usize> {
-        if servers.len() < 2 {
-            return Vec::new();
-        }
+    /// The server that is to have the next pull. `None`: those that are up have all the connections they may have.
+    fn choose(
+        &self,
+        servers: &[Arc<Server>],
+        origin: &Origin,
+        failed: &[usize],
+        full: &[usize],
+    ) -> Option<(usize, Pass)> {
         let first = self.turn.get();
-        self.turn.set(first.wrapping_add(1));
-        let mut order: Vec<usize> = (0..servers.len()).map(|i| first.wrapping_add(i) % servers.len()).collect();
-        order.sort_by_key(|&index| servers[index].load());
-        order
+        let candidates = (0..servers.len())
+            .map(|turn| first.wrapping_add(turn) % servers.len())
+            .filter(|index| !failed.contains(index) && !full.contains(index))
+            .map(|index| (index, Candidate { standing: servers[index].standing(), load: servers[index].load() }));
+        let chosen = choose(candidates, origin.slow_start.as_millis() as u64, now, fastrand::f64)?;
+        // Those that are up come free before others come back.
+        let waits = chosen.1 == Pass::Desperate && full.iter().any(|index| servers[*index].standing().is_up());
+        (!waits).then_some(chosen)
     }
 
-    async fn connect(&self, server: &Arc<Server>, origin: &Origin, place: Place) -> Result<Connection, Failure> {
-        let (reader, writer) = server.connect(origin.connect_timeout).await?.split();
-        Ok(Connection { reader, writer, server: server.clone(), reused: false, _place: place })
+    /// Whether one pull more may be made than was asked for.
+    pub fn may_retry(&self, origin: &Origin) -> bool {
+        self.settle();
+        self.budget.take(origin.retry_budget, now() / 1000)
+    }
+
+    /// Tells the budget of the pulls since it was last told.
+    fn settle(&self) {
+        let asked = self.asked.take();
+        if asked > 0 {
+            self.budget.add(asked, now() / 1000);
+        }
     }
 
     /// The newest idle connection that still stands.
@@ -153,7 +216,9 @@ impl Pool {
     }
 
     /// Closes what has rested too long or has been closed by the origin. Called now and then.
-    pub fn sweep(&self, servers: &[Arc<Server>]) {
+    pub fn sweep(&self, servers: &[Arc<Server>], slow_start: Duration) {
+        self.settle();
+        servers.iter().for_each(|server| server.settle(slow_start));
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
@@ -190,5 +255,25 @@ impl<'p> WaitingHere<'p> {
 impl Drop for WaitingHere<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
+    }
+}
+
+async fn connect(
+    mut hand: InHand,
+    origin: &Origin,
+    own: OwnPlace,
+    place: Place,
+    servers: &[Arc<Server>],
+) -> Result<(Connection, InHand), Failure> {
+    match hand.server.way.connect(origin.connect_timeout).await {
+        Ok(stream) => {
+            let (reader, writer) = stream.split();
+            let server = hand.server.clone();
+            Ok((Connection { reader, writer, server, reused: false, _own: own, _place: place }, hand))
+        }
+        Err(NoWay { failure, detail }) => {
+            hand.failed(failure.reason(), &detail, servers);
+            Err(failure)
+        }
     }
 }
