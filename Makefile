@@ -1,17 +1,25 @@
 # make test     installs what the tests need (Debian), then runs them all
+# make test-package  builds the Debian package, and installs, upgrades and removes it on a systemd of its own (as root)
+# make deb      builds the Debian package
 # make lint     formatting, clippy, documentation
 # make bench    micro benches, then side by side with nginx and HAProxy
 # make networks reads the vendors' published lists anew
 
 CARGO ?= cargo
 
-.PHONY: test test-tools lint bench networks
+.PHONY: test test-tools test-package deb lint bench networks
 
 test: test-tools
 	$(CARGO) test --workspace --locked
 
 test-tools:
 	tests/tools.sh
+
+test-package: test-tools
+	tests/package/run.sh
+
+deb:
+	packaging/build.sh
 
 lint:
 	$(CARGO) fmt --all --check

@@ -14,6 +14,11 @@ need /usr/bin/curl curl
 need /usr/bin/nghttp nghttp2-client
 need /usr/bin/openssl openssl
 need /usr/bin/cc gcc
+need /usr/bin/systemd-analyze systemd
+need /usr/bin/systemd-nspawn systemd-container
+need /usr/sbin/logrotate logrotate
+need /usr/bin/dpkg-shlibdeps dpkg-dev
+need /usr/bin/ss iproute2
 python3 -c 'import venv, ensurepip' 2>/dev/null || packages="$packages python3 python3-venv"
 
 if [ -n "$packages" ]; then

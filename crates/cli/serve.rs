@@ -149,6 +149,7 @@ impl Watch {
 
     fn start_successor(&self) -> Option<Starting> {
         tracing::info!(program = %self.program.path().display(), "starting a successor");
+        service::goes_on(&format!("starting a successor; serving{}", self.addresses));
         let started = self.server.listeners().map_err(Into::into).and_then(|listeners| {
             self.program.start(listeners, [self.server.upgrades("ok"), self.server.upgrades("failed")])
         });
@@ -165,6 +166,7 @@ impl Watch {
     fn stay(&self, error: &anyhow::Error) {
         self.server.count_upgrades("failed", 1);
         tracing::error!("the successor is of no use: {error:#}. This process goes on serving");
+        service::goes_on(&format!("an upgrade failed, see the log; serving{}", self.addresses));
     }
 
     fn stop(self, drain: Duration) -> ExitCode {

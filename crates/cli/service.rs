@@ -29,6 +29,11 @@ pub fn reloaded(status: &str) {
     tell(&[Ready, Status(status)]);
 }
 
+/// It goes on as before, with something to be known.
+pub fn goes_on(status: &str) {
+    tell(&[Status(status)]);
+}
+
 /// It was told to stop.
 pub fn stops() {
     tell(&[Stopping, Status("finishing what is in hand")]);
