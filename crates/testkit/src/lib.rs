@@ -13,7 +13,6 @@ mod servers;
 pub use certificates::{Authority, Pair};
 pub use client::{Client, exchange, get, request};
 pub use headwater::{Headwater, Metrics, binary, is_alive, run};
-pub use headwater::{Headwater, Metrics, binary, run};
 pub use https::Greeting;
 pub use message::{Response, answer};
 pub use origin::{Deaf, Origin, Recorded, Then, Wire};
