@@ -4,12 +4,13 @@ use crate::server::Control;
 use crate::upstream;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Encoder, TextEncoder};
 use serde_json::json;
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -41,8 +42,14 @@ pub(crate) async fn serve(control: Arc<Control>, listener: TcpListener, mut reti
         let (control, mut retired) = (control.clone(), retired.clone());
         tokio::task::spawn_local(async move {
             let _place = place;
+            let asked = Cell::new(false);
+            let others = retired.clone();
             let service = service_fn(|request| {
-                let answer = answer(&control, &request);
+                asked.set(true);
+                let mut answer = answer(&control, &request);
+                if *others.borrow() {
+                    answer.headers_mut().insert(CONNECTION, hyper::header::HeaderValue::from_static("close"));
+                }
                 async move { Ok::<_, Infallible>(answer) }
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
@@ -50,7 +57,11 @@ pub(crate) async fn serve(control: Arc<Control>, listener: TcpListener, mut reti
             let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
             tokio::select! {
                 _ = connection.as_mut() => return,
-                _ = retired.wait_for(|retired| *retired) => connection.as_mut().graceful_shutdown(),
+                _ = retired.wait_for(|retired| *retired) => {}
+            }
+            // Whose first request is on its way gets an answer; who rests comes to the successor with the next one.
+            if asked.get() {
+                connection.as_mut().graceful_shutdown();
             }
             let _ = connection.await;
         });
