@@ -30,6 +30,7 @@ mod main_job;
 mod messages;
 mod nginx;
 mod origin_cap;
+mod origin_faults;
 mod origin_health;
 mod origin_tls;
 mod proxy_protocol;
