@@ -186,3 +186,58 @@ fn statsd_hears_what_was_added_since() {
     }
     assert_eq!(sums["headwater.pulls_total.untagged.2xx.default"], 15.0);
 }
+
+/// What StatsD heard of one counter until it reached `wanted`, as a sum.
+fn statsd_sum(socket: &UdpSocket, name: &str, wanted: f64) -> f64 {
+    let mut packet = [0; 65536];
+    let mut sum = 0.0;
+    while sum < wanted {
+        let count = socket.recv(&mut packet).expect("statsd is sent to");
+        for line in std::str::from_utf8(&packet[..count]).unwrap().lines() {
+            if let Some(rest) = line.strip_prefix(&format!("{name}:")) {
+                sum += rest.strip_suffix("|c").unwrap().parse::<f64>().unwrap();
+            }
+        }
+    }
+    sum
+}
+
+#[test]
+fn statsd_hears_of_what_was_counted_while_its_port_was_closed() {
+    let origin = Origin::answering(OK);
+    let place = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = place.local_addr().unwrap();
+    drop(place);
+    let proxy =
+        Headwater::start(&format!("{}[metrics]\nstatsd = \"{address}\"\ninterval = \"200ms\"\n", origin.config()));
+    let lost = || proxy.metrics().value("headwater_pushes_dropped_total", &[("sink", "statsd")]);
+    let mut pulls = 0;
+    let mut client = Client::connect(proxy.http);
+    // The first push into a closed port seems to succeed, so several are to be seen failing.
+    let mut losses = 0.0;
+    for _ in 0..4 {
+        for _ in 0..10 {
+            client.send(request("GET", "/", &[]));
+            client.read_response();
+            pulls += 1;
+        }
+        wait_until("another push is refused", || lost() > losses);
+        losses = lost();
+    }
+    let mut socket = None;
+    wait_until("the port is free", || {
+        socket = UdpSocket::bind(address).ok();
+        socket.is_some()
+    });
+    let socket = socket.unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let name = "headwater.pulls_total.untagged.2xx.default";
+    assert_eq!(statsd_sum(&socket, name, f64::from(pulls)), f64::from(pulls));
+    proxy.wait_for_stderr("statsd is back");
+    for words in ["statsd is away", "statsd is back"] {
+        assert_eq!(proxy.stderr().matches(words).count(), 1, "{}", proxy.stderr());
+    }
+    client.send(request("GET", "/", &[]));
+    client.read_response();
+    assert_eq!(statsd_sum(&socket, name, 1.0), 1.0, "nothing is counted twice");
+}

@@ -107,7 +107,7 @@ impl Figures {
             )?,
             pushes_dropped: counters(
                 "headwater_pushes_dropped_total",
-                "Figures dropped as their sink was away too long.",
+                "Figures lost as their sink was away.",
                 &["sink"],
             )?,
             downstream_connections: gauge("headwater_downstream_connections", "Open connections from downstream.")?,
