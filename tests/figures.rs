@@ -150,10 +150,67 @@ fn graphite_hears_of_the_time_it_was_away() {
         heard.lock().unwrap().iter().filter(|(found, _, _)| found == name).map(|(_, _, time)| *time).collect::<Vec<_>>()
     };
     wait_until("it hears", || times().len() > 6);
+    wait_until("it is told of", || proxy.stderr().contains("graphite is back"));
+    for words in ["graphite is away", "graphite is back"] {
+        assert_eq!(proxy.stderr().matches(words).count(), 1, "{}", proxy.stderr());
+    }
     let times = times();
     assert!(times.windows(2).all(|pair| pair[0] <= pair[1]));
     assert!(times.last().unwrap() - times[0] >= 2, "the points keep the time they were read at: {times:?}");
     assert_eq!(heard.lock().unwrap().iter().find(|(found, _, _)| found == name).unwrap().1, 1.0);
+}
+
+#[test]
+fn no_point_is_missing_after_graphite_hung() {
+    let (origin, deaf) = (Origin::answering(OK), Origin::deaf());
+    let address = deaf.address;
+    let proxy =
+        Headwater::start(&format!("{}[metrics]\ngraphite = \"{address}\"\ninterval = \"1s\"\n", origin.config()));
+    // A connection that nobody takes is given up after 5 s: readings that waited for that would be missing.
+    proxy.wait_for_stderr("graphite is away");
+    drop(deaf);
+    let mut listener = None;
+    wait_until("the port is free", || {
+        listener = TcpListener::bind(address).ok();
+        listener.is_some()
+    });
+    let heard = graphite(listener.unwrap());
+    proxy.wait_for_stderr("graphite is back");
+    let times = || {
+        let heard = heard.lock().unwrap();
+        heard.iter().filter(|(name, _, _)| name == "headwater.pulls_in_flight").map(|heard| heard.2).collect::<Vec<_>>()
+    };
+    wait_until("it hears", || times().len() >= 6);
+    let times = times();
+    assert!(times.windows(2).all(|pair| pair[1] == pair[0] + 1), "a point each second: {times:?}");
+}
+
+/// A Graphite that takes connections, reads nothing and breaks them off.
+fn rude(listener: &TcpListener) {
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    let mut first = [0];
+    assert_eq!(std::io::Read::read(&mut &stream, &mut first).unwrap(), 1);
+    // What it did not read makes the end a reset.
+    drop(stream);
+}
+
+#[test]
+fn what_graphite_may_not_have_read_is_sent_again() {
+    let origin = Origin::answering(OK);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Headwater::start(&format!(
+        "{}[metrics]\ngraphite = \"{}\"\ninterval = \"1s\"\n",
+        origin.config(),
+        listener.local_addr().unwrap()
+    ));
+    rude(&listener);
+    let broken = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let heard = graphite(listener);
+    wait_until("it hears", || !heard.lock().unwrap().is_empty());
+    let first = heard.lock().unwrap()[0].2;
+    assert!(first <= broken, "the push of {broken} and not {first} comes first");
+    drop(proxy);
 }
 
 #[test]
