@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests drive: real servers, a log reader, a linter of HTTP. Says what it does, and does nothing twice.
+# Installs what the tests drive: real servers, readers of logs and figures, linters. Says what it does, and does nothing twice.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -10,6 +10,7 @@ need /etc/mime.types media-types
 need /usr/sbin/nginx nginx-light
 need /usr/sbin/haproxy haproxy
 need /usr/bin/goaccess goaccess
+need /usr/bin/promtool prometheus
 need /usr/bin/curl curl
 need /usr/bin/nghttp nghttp2-client
 need /usr/bin/openssl openssl
