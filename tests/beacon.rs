@@ -39,7 +39,9 @@ fn a_browser_may_post_it() {
         post(&proxy, "/status/images/beacon.gif", "application/x-www-form-urlencoded", "x=1&source=a").status,
         204
     );
-    assert_eq!(proxy.metrics().value("headwater_beacons_total", &[("source", "a")]), 2.0);
+    let json = r#"{"at":1,"source":"a"}"#;
+    assert_eq!(post(&proxy, "/status/images/beacon.gif", "application/json", json).status, 204);
+    assert_eq!(proxy.metrics().value("headwater_beacons_total", &[("source", "a")]), 3.0);
     assert_eq!(post(&proxy, "/status/images/beacon.gif", "text/plain", &"x".repeat(65_537)).status, 413);
     assert_eq!(exchange(proxy.http, request("DELETE", "/status/images/beacon.gif", &[])).status, 405);
 }
@@ -57,7 +59,8 @@ fn strangers_make_at_most_64_sources() {
         client.read_response();
     }
     let metrics = proxy.metrics();
-    assert_eq!(metrics.series("headwater_beacons_total", &[]).len(), 65);
+    let counted = metrics.series("headwater_beacons_total", &[]);
+    assert_eq!(counted.iter().filter(|(_, value)| *value > 0.0).count(), 65);
     assert_eq!(metrics.value("headwater_beacons_total", &[("source", "other")]), 40.0);
     let named = alone("[beacon]\nsources = [\"known\"]\n");
     for source in ["known", "unknown"] {
@@ -146,10 +149,54 @@ fn browsers_reports_are_counted_by_type_phase_and_provider() {
     let count = |kind, phase, cdn| {
         proxy.metrics().value("headwater_reports_total", &[("type", kind), ("phase", phase), ("cdn", cdn)])
     };
-    assert_eq!(count("network-error", "connection", "fastly"), 2.0);
-    assert_eq!(count("network-error", "connection", "unknown"), 1.0);
+    assert_eq!(count("tcp.timed_out", "connection", "fastly"), 2.0);
+    assert_eq!(count("tcp.timed_out", "connection", "unknown"), 1.0);
     assert_eq!(count("deprecation", "none", "unknown"), 1.0);
     assert_eq!(count("other", "other", "unknown"), 1.0);
+}
+
+#[test]
+fn network_errors_are_counted_by_what_they_are_called() {
+    let proxy = alone(CDN);
+    let batch = [
+        NEL.replace("tcp.timed_out", "ok").replace("connection", "application"),
+        NEL.replace("tcp.timed_out", "tls.cert.date_invalid"),
+        NEL.replace("tcp.timed_out", "http.response.invalid.empty").replace("connection", "application"),
+        NEL.replace("tcp.timed_out", "made.up"),
+        r#"{"type":"network-error","body":{"phase":"dns"}}"#.into(),
+        r#"{"type":"tcp.timed_out","body":{"type":"tcp.timed_out"}}"#.into(),
+    ];
+    let answer = post(&proxy, "/status/reports", "application/reports+json", &format!("[{}]", batch.join(",")));
+    assert_eq!(answer.status, 204);
+    for (kind, phase, cdn, count) in [
+        ("ok", "application", "fastly", 1.0),
+        ("tls.cert.date_invalid", "connection", "fastly", 1.0),
+        ("http.response.invalid.empty", "application", "fastly", 1.0),
+        ("network-error", "connection", "fastly", 1.0),
+        ("network-error", "dns", "unknown", 1.0),
+        ("tcp.timed_out", "connection", "fastly", 0.0),
+        ("other", "none", "unknown", 1.0),
+    ] {
+        let labels = [("type", kind), ("phase", phase), ("cdn", cdn)];
+        assert_eq!(proxy.metrics().value("headwater_reports_total", &labels), count, "{labels:?}");
+    }
+}
+
+#[test]
+fn a_provider_without_networks_is_told_by_its_vendors_list() {
+    let secret = "secret = { header = \"X-CDN-Secret\", values = [\"0123456789abcdef0123\"] }";
+    let proxy = alone(&format!(
+        "[[cdn]]\nname = \"edge-one\"\nkind = \"fastly\"\n{secret}\n[[cdn]]\nname = \"own\"\nkind = \"generic\"\n{secret}\n"
+    ));
+    let list = String::from_utf8(headwater_testkit::run(&["networks", "show", "fastly"]).stdout).unwrap();
+    let network = list.lines().find(|line| line.starts_with(|c: char| c.is_ascii_digit())).unwrap();
+    let server = network.split('/').next().unwrap();
+    for (server, cdn) in [(server, "edge-one"), ("203.0.113.42", "unknown")] {
+        let report = format!("[{}]", NEL.replace("203.0.113.42", server));
+        assert_eq!(post(&proxy, "/status/reports", "application/reports+json", &report).status, 204);
+        let labels = [("type", "tcp.timed_out"), ("phase", "connection"), ("cdn", cdn)];
+        assert_eq!(proxy.metrics().value("headwater_reports_total", &labels), 1.0, "{server}");
+    }
 }
 
 #[test]
@@ -170,23 +217,43 @@ fn reports_have_bounds() {
 #[test]
 fn a_browser_may_ask_first() {
     let proxy = alone("");
-    let answer = exchange(
-        proxy.http,
-        request(
-            "OPTIONS",
-            "/status/reports",
-            &[
-                ("Origin", "https://a"),
+    for path in ["/status/reports", "/status/images/beacon.gif"] {
+        let ask = |origin: &str| {
+            let fields = [
+                ("Origin", origin),
                 ("Access-Control-Request-Method", "POST"),
                 ("Access-Control-Request-Headers", "content-type"),
-            ],
-        ),
-    );
-    assert_eq!(answer.status, 204);
-    assert_eq!(answer.header("Access-Control-Allow-Origin"), Some("*"));
-    assert_eq!(answer.header("Access-Control-Allow-Headers"), Some("content-type"));
-    assert!(answer.has_member("Access-Control-Allow-Methods", "POST"));
+            ];
+            exchange(proxy.http, request("OPTIONS", path, &fields))
+        };
+        let say = |origin: &str| {
+            let fields = [("Origin", origin), ("Content-Length", "2"), ("Content-Type", "application/json")];
+            exchange(proxy.http, request("POST", path, &fields) + "[]")
+        };
+        for origin in ["https://www.example.com", "http://127.0.0.1:8080", "null"] {
+            for answer in [ask(origin), say(origin)] {
+                assert_eq!(answer.status, 204, "{path} {origin}");
+                assert_eq!(answer.header("Access-Control-Allow-Origin"), Some(origin));
+                // Browsers send beacons with cookies, and then take no `*`.
+                assert_eq!(answer.header("Access-Control-Allow-Credentials"), Some("true"));
+                assert!(answer.has_member("Vary", "Origin"));
+            }
+        }
+        let answer = ask("https://www.example.com");
+        assert_eq!(answer.header("Access-Control-Allow-Headers"), Some("content-type"));
+        assert!(answer.has_member("Access-Control-Allow-Methods", "POST"));
+        for no_origin in ["https://a/b", "https://a, https://b", "*", "nonsense"] {
+            for answer in [ask(no_origin), say(no_origin)] {
+                assert_eq!((answer.status, answer.header("Access-Control-Allow-Origin")), (204, None), "{no_origin}");
+                assert_eq!(answer.header("Access-Control-Allow-Credentials"), None);
+            }
+        }
+    }
     assert_eq!(get(proxy.http, "/status/reports", &[]).status, 405);
+    // Who asks without a page behind it hears of methods alone.
+    let answer = exchange(proxy.http, request("OPTIONS", "/status/reports", &[]));
+    assert_eq!((answer.status, answer.header("Allow")), (204, Some("POST, OPTIONS")));
+    assert_eq!(answer.header("Access-Control-Allow-Methods"), None);
 }
 
 #[test]

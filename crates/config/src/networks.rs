@@ -103,6 +103,13 @@ pub(crate) fn read(entries: &[At<String>], mistakes: &mut Vec<Mistake>) -> Netwo
     Networks::new(networks)
 }
 
+/// The built-in list of a vendor; empty where there is none.
+pub fn built_in(vendor: &str) -> Networks {
+    let list = BUILT_IN.iter().find(|(name, _)| *name == vendor).map_or("", |(_, list)| list);
+    let lines = list.lines().map(|line| line.split('#').next().unwrap_or("").trim());
+    Networks::new(lines.filter_map(parse))
+}
+
 fn read_list(source: &Arc<Source>, networks: &mut Vec<IpNet>, mistakes: &mut Vec<Mistake>) {
     let mut start = 0;
     for line in source.text.split_inclusive('\n') {
@@ -153,6 +160,7 @@ mod tests {
             read_list(&Arc::new(Source { name: name.into(), text: list.into() }), &mut networks, &mut mistakes);
             assert!(mistakes.is_empty(), "{name}: {}", mistakes[0]);
             assert!(!networks.is_empty(), "{name} is empty");
+            assert_eq!(built_in(name), Networks::new(networks), "{name}");
             assert!(list.contains("# source: ") && list.contains("# as of: 20"), "{name} has no source and date");
         }
     }

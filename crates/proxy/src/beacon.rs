@@ -1,8 +1,10 @@
 //! Beacons and reports: what browsers tell of failures, answered here while the app is down.
 
 use crate::downstream::Downstream;
+use crate::fields::Fields;
 use crate::http1::head::Refusal;
 use crate::pull::Pull;
+use crate::reports;
 use crate::response::Response;
 use headwater_config::Policy;
 use percent_encoding::percent_decode;
@@ -14,6 +16,8 @@ const GIF: &[u8; 43] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\
 /// What a browser sends in one go (the limit of `sendBeacon`, and of a batch of reports).
 const LARGEST_BODY: u64 = 64 << 10;
 const MOST_REPORTS: usize = 100;
+const BEACON_METHODS: &str = "GET, HEAD, POST, OPTIONS";
+const REPORT_METHODS: &str = "POST, OPTIONS";
 
 /// Answers a beacon or a batch of reports; `None`: the pull is neither.
 pub(crate) async fn intercept(pull: &Pull<'_>, down: &mut Downstream<'_>) -> Option<Result<Response, Refusal>> {
@@ -38,12 +42,12 @@ async fn answer_beacon(pull: &Pull<'_>, down: &mut Downstream<'_>) -> Result<Res
         }
         "POST" => {
             let body = down.collect(pull.request.framing, LARGEST_BODY, &pull.live.policy.limits).await?;
-            let named = source(pull.request.query()).or_else(|| source(&body)).unwrap_or_default();
+            let named = source(pull.request.query()).or_else(|| source_in_body(&body)).unwrap_or_default();
             count_beacon(pull, &named);
-            Ok(no_content())
+            Ok(no_content(&pull.request.fields))
         }
-        "OPTIONS" => Ok(preflight()),
-        _ => Ok(not_allowed("GET, HEAD, POST, OPTIONS")),
+        "OPTIONS" => Ok(options(&pull.request.fields, BEACON_METHODS)),
+        _ => Ok(not_allowed(BEACON_METHODS)),
     }
 }
 
@@ -54,6 +58,16 @@ fn source(form: &[u8]) -> Option<String> {
         (name == b"source" || name == b"beacon_source")
             .then(|| percent_decode(value[1..].trim_ascii()).decode_utf8_lossy().into_owned())
     })
+}
+
+/// The same in what `navigator.sendBeacon` posts: a form, or an object in JSON.
+fn source_in_body(body: &[u8]) -> Option<String> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return source(body);
+    }
+    let object: Value = serde_json::from_slice(body).ok()?;
+    let named = ["source", "beacon_source"].iter().find_map(|name| object[*name].as_str());
+    named.map(|source| source.trim().to_string())
 }
 
 fn count_beacon(pull: &Pull<'_>, source: &str) {
@@ -78,9 +92,9 @@ pub(crate) fn country(policy: &Policy, address: IpAddr) -> String {
 
 async fn answer_reports(pull: &Pull<'_>, down: &mut Downstream<'_>) -> Result<Response, Refusal> {
     match pull.request.method() {
-        "OPTIONS" => return Ok(preflight()),
+        "OPTIONS" => return Ok(options(&pull.request.fields, REPORT_METHODS)),
         "POST" => {}
-        _ => return Ok(not_allowed("POST, OPTIONS")),
+        _ => return Ok(not_allowed(REPORT_METHODS)),
     }
     let body = down.collect(pull.request.framing, LARGEST_BODY, &pull.live.policy.limits).await?;
     let reports: Vec<Value> =
@@ -89,54 +103,56 @@ async fn answer_reports(pull: &Pull<'_>, down: &mut Downstream<'_>) -> Result<Re
         return Err(Refusal::Malformed("there are more than 100 reports in this batch"));
     }
     for report in &reports {
-        let (kind, phase, cdn) = labels(report, &pull.live.policy);
+        let (kind, phase, cdn) = reports::labels(report, &pull.live.policy, &pull.live.edges);
         pull.worker.shared.figures.reports.with_label_values(&[kind, phase, cdn]).inc();
     }
-    Ok(no_content())
+    Ok(no_content(&pull.request.fields))
 }
 
-/// Type, phase and provider of a report, each from a closed set.
-fn labels<'p>(report: &Value, policy: &'p Policy) -> (&'static str, &'static str, &'p str) {
-    const TYPES: [&str; 8] = [
-        "network-error",
-        "csp-violation",
-        "deprecation",
-        "intervention",
-        "crash",
-        "permissions-policy-violation",
-        "coep",
-        "coop",
-    ];
-    const PHASES: [&str; 3] = ["dns", "connection", "application"];
-    let of = |set: &[&'static str], value: &Value, missing| match value.as_str() {
-        Some(text) => set.iter().find(|known| **known == text).copied().unwrap_or("other"),
-        None => missing,
-    };
-    let body = &report["body"];
-    let server = body["server_ip"].as_str().and_then(|text| text.parse::<IpAddr>().ok());
-    let provider =
-        server.and_then(|server| policy.providers.iter().find(|provider| provider.networks.contains(server)));
-    (
-        of(&TYPES, &report["type"], "other"),
-        of(&PHASES, &body["phase"], "none"),
-        provider.map_or("unknown", |provider| provider.name.as_str()),
-    )
-}
-
-fn no_content() -> Response {
+fn no_content(request: &Fields) -> Response {
     let mut response = Response::empty(204);
     response.fields.push("Cache-Control", b"no-store");
-    response.fields.push("Access-Control-Allow-Origin", b"*");
+    permit(&mut response.fields, request);
     response
 }
 
-/// What a browser asks before it posts another type than a form's (the Fetch standard, section 3.2.2).
-fn preflight() -> Response {
-    let mut response = no_content();
-    response.fields.push("Access-Control-Allow-Methods", b"POST, OPTIONS");
-    response.fields.push("Access-Control-Allow-Headers", b"content-type");
-    response.fields.push("Access-Control-Max-Age", b"86400");
+/// What may be asked here; to a browser that asks before it posts another type than a form's (the Fetch standard, "HTTP CORS
+/// protocol"), also what it may post.
+fn options(request: &Fields, allow: &str) -> Response {
+    let mut response = no_content(request);
+    response.fields.push("Allow", allow.as_bytes());
+    if response.fields.has("Access-Control-Allow-Origin") && request.has("Access-Control-Request-Method") {
+        response.fields.push("Access-Control-Allow-Methods", b"POST");
+        response.fields.push("Access-Control-Allow-Headers", b"content-type");
+        response.fields.push("Access-Control-Max-Age", b"86400");
+    }
     response
+}
+
+/// Lets any page post here. `navigator.sendBeacon` sends cookies along, and then the Fetch standard takes no `*`. There is
+/// nothing in the answer that a page could learn.
+fn permit(answer: &mut Fields, request: &Fields) {
+    answer.push("Vary", b"Origin");
+    let mut origins = request.all("Origin");
+    if let (Some(origin), None) = (origins.next(), origins.next())
+        && is_origin(origin)
+    {
+        answer.push("Access-Control-Allow-Origin", origin);
+        answer.push("Access-Control-Allow-Credentials", b"true");
+    }
+}
+
+/// An origin as browsers write it (RFC 6454, section 6.2): `null`, or scheme, host, and the port unless it is the usual one.
+fn is_origin(text: &[u8]) -> bool {
+    let is_scheme = |scheme: &[u8]| {
+        scheme.first().is_some_and(u8::is_ascii_lowercase)
+            && scheme.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(b))
+    };
+    let is_place =
+        |place: &[u8]| !place.is_empty() && place.iter().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(b));
+    let colon = text.iter().position(|&b| b == b':').unwrap_or(text.len());
+    let (scheme, rest) = text.split_at(colon);
+    text == b"null" || (text.len() <= 300 && is_scheme(scheme) && rest.strip_prefix(b"://").is_some_and(is_place))
 }
 
 fn not_allowed(allow: &str) -> Response {
@@ -160,6 +176,42 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(source(query.as_bytes()).as_deref(), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_read_from_what_a_page_posts() {
+        for (body, expected) in [
+            ("x=1&source=a", Some("a")),
+            (r#"{"source":"fastly_503","x":[1]}"#, Some("fastly_503")),
+            (r#" {"beacon_source":" b "}"#, Some("b")),
+            (r#"{"x":"&source=a"}"#, None),
+            (r#"{"source":7}"#, None),
+            (r#"{"source""#, None),
+            ("", None),
+        ] {
+            assert_eq!(source_in_body(body.as_bytes()).as_deref(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_told_from_what_is_none() {
+        for good in ["null", "https://example.com", "http://localhost:8080", "https://[::1]:8443", "capacitor://app"] {
+            assert!(is_origin(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            "*",
+            "https://",
+            "example.com",
+            "https://a/b",
+            "https://a b",
+            "https://a, https://b",
+            "://a",
+            "1s://a",
+            "https://\u{e9}",
+        ] {
+            assert!(!is_origin(bad.as_bytes()), "{bad}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Read it in the order in which data flows: `server` listens on `sockets` and starts `worker`s; a worker's connection is a
 //! `downstream`, whose heads `http1` reads from the `wire`; `pull` is the list of layers that each of them passes:
-//! `identify`, `whoopsie`, `beacon`, `cache_control`, `compress`, and `forward`, which asks the `upstream`.
+//! `identify`, `whoopsie`, `beacon` (with `reports`), `cache_control`, `compress`, and `forward`, which asks the `upstream`.
 //! `figures` and the `access_log` hear of it at the end. `admin` and `push` give figures out.
 //!
 //! Nothing here knows a vendor's API or a control plane: the proxy runs on when both are gone.
@@ -33,6 +33,7 @@ mod negotiate;
 mod proxy_protocol;
 mod pull;
 mod push;
+mod reports;
 mod response;
 mod server;
 mod sockets;

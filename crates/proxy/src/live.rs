@@ -1,6 +1,7 @@
 //! A policy in force: the policy itself, and what is made ready from it once so that no pull has to.
 
 use crate::figures::{Figures, Meters};
+use crate::reports::Edges;
 use crate::upstream::{Server, servers};
 use crate::whoopsie::Pages;
 use headwater_config::{Kind, Policy};
@@ -19,6 +20,7 @@ pub(crate) struct Live {
     pub guard: Guard,
     pub meters: Meters,
     pub pages: Pages,
+    pub edges: Edges,
     pub since: SystemTime,
 }
 
@@ -30,6 +32,7 @@ impl Live {
             guard: Guard::new(&policy),
             meters: Meters::new(figures.clone(), &policy),
             pages: Pages::new(&policy),
+            edges: Edges::new(&policy),
             since: SystemTime::now(),
             policy,
         }
