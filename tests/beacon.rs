@@ -71,6 +71,43 @@ fn strangers_make_at_most_64_sources() {
 }
 
 #[test]
+fn strangers_do_not_take_the_place_of_our_own_sources() {
+    for sources in ["", "[beacon]\nsources = [\"known\"]\n"] {
+        let proxy = alone(&format!("{CDN}{sources}"));
+        let mut client = Client::connect(proxy.http);
+        let mut say = |source: &str| {
+            client.send(request("GET", &format!("/status/images/beacon.gif?source={source}"), &[]));
+            assert_eq!(client.read_response().status, 200);
+        };
+        (0..64).for_each(|n| say(&format!("junk{n}")));
+        let own = ["fastly_503", "fastly_599", "untagged_502", "unproven_500", "other_504"];
+        own.iter().for_each(|source| say(source));
+        let strange = ["bunny_503", "fastly_404", "fastly_5030", "fastly_"];
+        strange.iter().for_each(|source| say(source));
+        let count = |source: &str| proxy.metrics().value("headwater_beacons_total", &[("source", source)]);
+        own.iter().for_each(|source| assert_eq!(count(source), 1.0, "{source} {sources}"));
+        strange.iter().for_each(|source| assert_eq!(count(source), 0.0, "{source} {sources}"));
+    }
+}
+
+#[test]
+fn what_is_exported_for_a_cdn_has_its_own_source() {
+    let proxy = alone(&format!("[beacon]\nurl = \"https://beacons.example.net/b.gif\"\n{CDN}"));
+    let out = proxy.folder().join("pages");
+    let config = proxy.config_path();
+    let (config, out) = (config.to_str().unwrap(), out.to_str().unwrap());
+    let made = headwater_testkit::run(&["whoopsie", "export", "-c", config, "--cdn", "fastly", "--out", out]);
+    assert!(made.status.success());
+    let page = std::fs::read_to_string(format!("{out}/en.html")).unwrap();
+    let source = page.split("b.gif?source=").nth(1).unwrap().split(['"', '&']).next().unwrap();
+    for n in 0..64 {
+        get(proxy.http, &format!("/status/images/beacon.gif?source=junk{n}"), &[]);
+    }
+    get(proxy.http, &format!("/status/images/beacon.gif?source={source}"), &[]);
+    assert_eq!(proxy.metrics().value("headwater_beacons_total", &[("source", source), ("cdn", "untagged")]), 1.0);
+}
+
+#[test]
 fn users_are_counted_by_country_and_cdn() {
     let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/countries.mmdb");
     let proxy = alone(&format!("{CDN}[geo]\ndatabase = \"{data}\"\n"));

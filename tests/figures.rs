@@ -78,6 +78,66 @@ fn every_figure_of_the_data_plane_is_given_out_as_prometheus_reads_it() {
 }
 
 #[test]
+fn what_can_be_known_beforehand_begins_at_0() {
+    let proxy = Headwater::start(&format!("[origin]\nservers = [\"127.0.0.1:1\"]\n{FASTLY}"));
+    let metrics = proxy.metrics();
+    for (name, labels, count) in [
+        ("headwater_pulls_total", vec![("cdn", "fastly"), ("rule", "static")], 4),
+        ("headwater_pulls_total", vec![("cdn", "untagged"), ("rule", "default"), ("code", "5xx")], 1),
+        ("headwater_pull_bytes_total", vec![("cdn", "other")], 2),
+        ("headwater_pull_duration_seconds_count", vec![], 4),
+        ("headwater_upstream_errors_total", vec![], 8),
+        ("headwater_whoopsie_total", vec![("cdn", "fastly"), ("reason", "connect"), ("language", "ja")], 1),
+        ("headwater_beacons_total", vec![("source", "fastly_503"), ("cdn", "untagged")], 1),
+        ("headwater_beacons_total", vec![("source", "fastly_503"), ("cdn", "fastly")], 1),
+        ("headwater_reports_total", vec![("type", "tcp.timed_out"), ("cdn", "fastly")], 1),
+        ("headwater_identity_mismatch_total", vec![("claimed", "fastly")], 1),
+        ("headwater_tls_handshakes_total", vec![], 4),
+        ("headwater_pushes_dropped_total", vec![], 2),
+        ("headwater_strangers_refused_total", vec![], 2),
+    ] {
+        let found = metrics.series(name, &labels);
+        assert_eq!(found.len(), count, "{name}{labels:?}\n{}", metrics.0);
+        assert!(found.iter().all(|(_, value)| *value == 0.0), "{found:?}");
+    }
+    let rules = include_str!("../docs/alerts.yml");
+    for name in rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|n| n.starts_with("headwater_")) {
+        assert!(!metrics.series(name, &[]).is_empty(), "docs/alerts.yml asks for {name}");
+    }
+}
+
+#[test]
+fn names_that_a_reload_took_away_vanish_when_their_last_pull_ends() {
+    let origin = Origin::with(|request, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+        if request.target == "/slow" {
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        let _ = stream.write_all(b"cd");
+        Then::Keep
+    });
+    let rule = "[[rule]]\nname = \"old\"\npath = '^/'\n";
+    let proxy = Headwater::start(&format!("{}{FASTLY}{rule}", origin.config()));
+    get(proxy.http, "/", &[("X-CDN-Provider", "fastly")]);
+    get(proxy.http, "/status/images/beacon.gif?source=fastly_503", &[]);
+    let mut slow = Client::connect(proxy.http);
+    slow.send(request("GET", "/slow", &[("X-CDN-Provider", "fastly")]));
+    wait_until("it is asked", || origin.requests().iter().any(|request| request.target == "/slow"));
+    proxy.rewrite(&format!("{}{}", origin.config(), rule.replace("old", "new")));
+    assert_eq!(headwater_testkit::exchange(proxy.admin, request("POST", "/reload", &[])).status, 200);
+    get(proxy.http, "/", &[]);
+    proxy.wait_metric("headwater_pulls_total", &[("rule", "new"), ("code", "2xx")], 1.0);
+    let old = || proxy.metrics().0.lines().filter(|line| line.contains("fastly") || line.contains("\"old\"")).count();
+    assert!(old() > 0, "a pull of the old policy still runs");
+    assert_eq!(slow.read_response().body, b"abcd");
+    wait_until("the old names are gone", || old() == 0);
+    proxy.rewrite(&format!("{}{FASTLY}{rule}", origin.config()));
+    assert_eq!(headwater_testkit::exchange(proxy.admin, request("POST", "/reload", &[])).status, 200);
+    get(proxy.http, "/", &[("X-CDN-Provider", "fastly")]);
+    proxy.wait_metric("headwater_pulls_total", &[("cdn", "fastly"), ("rule", "old"), ("code", "2xx")], 1.0);
+}
+
+#[test]
 fn bytes_are_those_that_were_sent() {
     let origin = Origin::with(|_, stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");

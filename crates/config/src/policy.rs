@@ -133,7 +133,7 @@ pub struct Beacon {
     pub path: String,
     /// The path for reports.
     pub reports: String,
-    /// Sources with a label of their own; empty: the first 64 seen.
+    /// Sources with a label, beside those of our own pages; empty: the first 64 seen.
     pub sources: Vec<String>,
     /// An absolute URL for pages that a CDN serves; empty where there is none.
     pub url: String,

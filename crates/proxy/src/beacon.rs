@@ -72,7 +72,7 @@ fn source_in_body(body: &[u8]) -> Option<String> {
 
 fn count_beacon(pull: &Pull<'_>, source: &str) {
     let figures = &pull.worker.shared.figures;
-    let label = figures.source_label(source, &pull.live.policy.beacon.sources);
+    let label = figures.source_label(source, &pull.live.policy.beacon.sources, &pull.live.meters.labels);
     figures.beacons.with_label_values(&[label.as_str(), pull.label()]).inc();
     figures.countries.with_label_values(&[country(&pull.live.policy, pull.client).as_str()]).inc();
 }

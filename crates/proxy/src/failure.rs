@@ -30,6 +30,18 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Those that become a page.
+    pub const PAGES: [Failure; 8] = [
+        Failure::Connect,
+        Failure::ConnectTimeout,
+        Failure::NoConnection,
+        Failure::FirstByteTimeout,
+        Failure::ClosedBeforeHead,
+        Failure::BadHead,
+        Failure::Overload,
+        Failure::Panic,
+    ];
+
     /// The status for it. 499 is sent to nobody and stands in the log alone.
     pub fn status(self) -> u16 {
         match self {

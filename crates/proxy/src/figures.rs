@@ -1,5 +1,7 @@
 //! Figures: every counter, with labels from closed sets alone. What a pull counts is looked up once per policy, not per pull.
 
+mod series;
+
 use crate::cap::Cap;
 use headwater_config::Policy;
 use prometheus::core::Collector;
@@ -41,7 +43,10 @@ pub(crate) struct Figures {
     pub strangers: IntCounterVec,
     pub floods: IntCounterVec,
     pub upgrades: IntCounterVec,
+    /// Sources of strangers that have a label.
     sources: Mutex<HashSet<String>>,
+    /// Names of the policy in force.
+    names: Mutex<series::Names>,
 }
 
 impl Figures {
@@ -117,6 +122,7 @@ impl Figures {
             waiting: gauge("headwater_pulls_waiting", "Pulls that wait as limits.max_in_flight are being answered.")?,
             in_flight: gauge("headwater_pulls_in_flight", "Pulls being answered.")?,
             sources: Mutex::default(),
+            names: Mutex::default(),
             registry,
         })
     }
@@ -139,10 +145,14 @@ impl Figures {
         }
     }
 
-    /// The label for a beacon's source: a configured one, or one of the first that came, or `other`.
-    pub fn source_label(&self, source: &str, configured: &[String]) -> String {
+    /// The label for a beacon's source: one that our own pages name, a configured one, where none is configured one of the first
+    /// that came, or `other`. `cdns` are the values of that label.
+    pub fn source_label(&self, source: &str, configured: &[String], cdns: &[String]) -> String {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-        let known = if !configured.is_empty() {
+        // Strangers' names must not take the place of our own.
+        let known = if series::is_own_source(source, cdns) {
+            true
+        } else if !configured.is_empty() {
             configured.iter().any(|name| name == source)
         } else if source.is_empty() || source.len() > 64 || !source.bytes().all(plain) {
             false
@@ -160,8 +170,8 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -
     Ok(collector)
 }
 
-/// The counters of one policy, by index. Each is made when it is first needed, so that no series stands for what never
-/// happened.
+/// The counters of one policy, by index. Each is looked up when it is first needed. When the last pull of a policy has ended,
+/// the series go whose names are in force no more.
 pub(crate) struct Meters {
     figures: Arc<Figures>,
     /// Names of the `cdn` label, by [`crate::identify::Asker::label`].
@@ -178,9 +188,8 @@ const CODES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 impl Meters {
     pub fn new(figures: Arc<Figures>, policy: &Policy) -> Self {
-        let mut labels: Vec<String> = policy.providers.iter().map(|provider| provider.name.clone()).collect();
-        labels.extend(["untagged", "unproven", "other"].map(String::from));
-        let rules: Vec<String> = policy.rules.all().iter().map(|rule| rule.name.clone()).collect();
+        figures.begin(policy);
+        let (labels, rules) = (series::cdns(policy), series::rules(policy));
         let pairs = labels.len() * rules.len();
         Self {
             pulls: (0..pairs * CODES.len()).map(|_| OnceLock::new()).collect(),
@@ -209,5 +218,11 @@ impl Meters {
         self.pulls[pair * CODES.len() + class]
             .get_or_init(|| figures.pulls.with_label_values(&[cdn, rule, CODES[class]]))
             .inc();
+    }
+}
+
+impl Drop for Meters {
+    fn drop(&mut self) {
+        self.figures.retire(&self.labels, &self.rules);
     }
 }
