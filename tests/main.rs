@@ -29,6 +29,7 @@ mod lint;
 mod logs;
 mod main_job;
 mod messages;
+mod nagios;
 mod nginx;
 mod origin_cap;
 mod origin_faults;

@@ -11,6 +11,7 @@ need /usr/sbin/nginx nginx-light
 need /usr/sbin/haproxy haproxy
 need /usr/bin/goaccess goaccess
 need /usr/bin/promtool prometheus
+need /usr/bin/shellcheck shellcheck
 need /usr/bin/curl curl
 need /usr/bin/nghttp nghttp2-client
 need /usr/bin/openssl openssl
