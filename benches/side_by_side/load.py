@@ -1,76 +1,109 @@
-"""The load, and the quiet that a measurement needs."""
-import contextlib, os, re, resource, socket, subprocess, time
+"""The load: h2load for kept connections of every protocol, wrk for a connection for every pull."""
+import contextlib, math, os, re, subprocess, time
+import place as asked
 
-UNITS = {"us": 1, "ms": 1e3, "s": 1e6, "m": 6e7}
-
-
-def wrk(bench, path, connections, seconds, headers):
-    """Requests that were answered, and latencies in microseconds."""
-    command = ["taskset", "-c", bench.load_cpus, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
-    for header in ["X-CDN-Provider: cloudfront", f"X-CDN-Secret: {bench.SECRET}", "Accept: text/html,*/*",
-                   "User-Agent: Mozilla/5.0 (X11; Linux x86_64) bench", *headers]:
-        command += ["-H", header]
-    out = subprocess.run([*command, f"http://127.0.0.1:{bench.port}{path}"], capture_output=True, text=True).stdout
-    requests = int(re.search(r"(\d+) requests in", out).group(1))
-    percentile = lambda p: (lambda m: float(m.group(1)) * UNITS[m.group(2)])(re.search(rf"{p}%\s+([\d.]+)(us|ms|s|m)", out))
-    failed = re.search(r"Socket errors: (.*)", out)
-    if failed and not re.fullmatch(r"connect 0, read 0, write 0, timeout 0", failed.group(1)):
-        raise SystemExit(f"the load met errors: {failed.group(1)}")
-    return {"requests": requests, "per_second": requests / seconds, "p50_us": percentile(50), "p99_us": percentile(99)}
+WARM = .25                         # seconds before the window opens: connections, pools, buffers
+TAIL = .25                         # and after it has closed: what was under way must end to be counted
+HEADERS = ["X-CDN-Provider: cloudfront", f"X-CDN-Secret: {asked.SECRET}", "Accept: text/html,*/*",
+           "User-Agent: Mozilla/5.0 (X11; Linux x86_64) bench"]
 
 
-def idle_kib(process, bench, count=2000):
-    """What connections cost that have had one answer and rest: PSS after, less PSS before."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
-    request = (f"GET /img/1k.jpg HTTP/1.1\r\nHost: localhost\r\nX-CDN-Provider: cloudfront\r\n"
-               f"X-CDN-Secret: {bench.SECRET}\r\n\r\n").encode()
-
-    def connect():
-        connection = socket.create_connection(("127.0.0.1", bench.port), 5)
-        connection.sendall(request)
-        got = b""
-        while b"\r\n\r\n" not in got or len(got.split(b"\r\n\r\n", 1)[1]) < 1024:
-            got += connection.recv(65536) or exit("a connection was closed")
-        return connection
-
-    warm = [connect() for _ in range(50)]
-    time.sleep(.3)
-    before = process.pss_kib()
-    held = [connect() for _ in range(count)]
-    time.sleep(1)
-    after = process.pss_kib()
-    for connection in warm + held:
-        connection.close()
-    return after - before
+class Failed(Exception):
+    """The load was not answered as it should have been."""
 
 
-def _busy():
-    ticks = [int(value) for value in open("/proc/stat").readline().split()[1:9]]
-    return sum(ticks) - ticks[3] - ticks[4] - ticks[7]
+def url(place, scenario):
+    scheme, port = ("https", place.tls_port) if scenario.tls else ("http", place.port)
+    return f"{scheme}://127.0.0.1:{port}{scenario.path}"
 
 
-def wait_until_quiet(patience=60):
-    """Waits while something else keeps the cores busy."""
-    end = time.time() + patience
-    while time.time() < end:
-        before = _busy()
-        time.sleep(.4)
-        if _busy() - before <= 4:
-            return
-        time.sleep(.5)
+def headers(scenario):
+    return HEADERS + (["Accept-Encoding: gzip"] if scenario.gzip else [])
+
+
+def saturated(place, scenario, cpus, seconds, clock):
+    """As many pulls as the proxy takes: how many were done in the window, and what the clock went on by."""
+    if scenario.kind == "new-connection":
+        return _wrk(place, scenario, cpus, seconds, clock)
+    record = f"{place.folder}/h2load.log"
+    with _h2load(place, scenario, cpus, record, "-c", scenario.connections, "-m", scenario.streams,
+                 "-D", f"{round((WARM + seconds + TAIL) * 1000)}ms") as load:
+        time.sleep(WARM)
+        opened, before = time.time(), clock()
+        time.sleep(seconds)
+        closed, after = time.time(), clock()
+        _end(load)
+    # A pull counts by the part of it that lies within the window, so that slow ones at its edges do not distort.
+    pulls = sum(max(0, min(closed, began + took) - max(opened, began)) / took for began, took in _answers(record, scenario))
+    if not pulls:
+        raise Failed("no pull was under way in the window and came to its end")
+    return pulls, closed - opened, after - before
+
+
+def at_rate(place, scenario, cpus, seconds):
+    """Latencies in microseconds of pulls that come at the scenario's rate, whatever the proxy does."""
+    record = f"{place.folder}/h2load.log"
+    clients = min(32, scenario.connections)
+    apart = max(1, round(1000 / scenario.rate))
+    warm, seconds = max(WARM, clients * apart / 1000), max(seconds, 50 / scenario.rate)
+    # Clients begin so many milliseconds apart, since those that begin together go on pulling together.
+    with _h2load(place, scenario, cpus, record, "-c", clients, "-r", 1, f"--rate-period={apart}ms", f"--rps={scenario.rate / clients:g}",
+                 "-n", math.ceil(scenario.rate * (warm + seconds) / clients) * clients) as load:
+        _end(load)
+    answers = _answers(record, scenario)
+    start = min(began for began, _ in answers) + warm
+    return [took * 1e6 for began, took in answers if began >= start]
 
 
 @contextlib.contextmanager
-def few_time_waits():
-    """Else what new connections cost is the kernel's search for a free port."""
-    path = "/proc/sys/net/ipv4/tcp_max_tw_buckets"
-    old = None
-    with contextlib.suppress(OSError):
-        old = open(path).read()
-        open(path, "w").write("2000")
+def _h2load(place, scenario, cpus, record, *options):
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(record)
+    command = ["taskset", "-c", cpus, "h2load", "-t1", "--tls13-ciphers=TLS_AES_128_GCM_SHA256", f"--log-file={record}",
+               *([] if scenario.h2 else ["--h1"]), *map(str, options)]
+    for header in headers(scenario):
+        command += ["-H", header]
+    load = subprocess.Popen([*command, url(place, scenario)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        yield
+        yield load
     finally:
-        if old:
-            with contextlib.suppress(OSError):
-                open(path, "w").write(old)
+        load.kill()
+        load.wait()
+
+
+def _end(load):
+    try:
+        said = load.communicate(timeout=30)[0]
+    except subprocess.TimeoutExpired:
+        raise Failed("the load did not come to an end") from None
+    counts = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", said)
+    if not counts or any(int(count) for count in counts.groups()):
+        raise Failed(counts.group(0) if counts else f"h2load said: {said.strip()[-300:]}")
+
+
+def _answers(record, scenario):
+    """Begin and length of each pull, in seconds."""
+    answers = []
+    with open(record) as file:
+        for line in file:
+            began, status, took = line.split()
+            if int(status) != scenario.status:
+                raise Failed(f"answered with {status}")
+            answers.append((int(began) / 1e6, max(1, int(took)) / 1e6))
+    if not answers:
+        raise Failed("no pull was answered")
+    return answers
+
+
+def _wrk(place, scenario, cpus, seconds, clock):
+    command = ["taskset", "-c", cpus, "wrk", "-t1", f"-c{scenario.connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
+    for header in [*headers(scenario), "Connection: close"]:
+        command += ["-H", header]
+    before = clock()
+    said = subprocess.run([*command, url(place, scenario)], capture_output=True, text=True).stdout
+    cost = clock() - before
+    counts = re.search(r"(\d+) requests in ([\d.]+)s", said)
+    wrong = re.search(r"Socket errors: (?!connect 0, read 0, write 0, timeout 0).*|Non-2xx.*", said)
+    if wrong or not counts:
+        raise Failed(wrong.group(0) if wrong else f"wrk said: {said.strip()[-300:]}")
+    return int(counts.group(1)), float(counts.group(2)), cost

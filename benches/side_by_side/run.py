@@ -1,104 +1,135 @@
 #!/usr/bin/env python3
-"""Headwater beside nginx and HAProxy: the same work, in one run, round by round, as CPU time per pull.
+"""Headwater beside its peers: the same work, in one run, peer by peer within each round.
 
-    python3 benches/side_by_side/run.py                          all scenarios, three rounds (about 15 minutes)
-    python3 benches/side_by_side/run.py --rounds 1 --seconds 1 --scenarios 1k gzip
+    python3 benches/side_by_side/run.py                              everything, into benches/RESULTS.md (about 15 minutes)
+    python3 benches/side_by_side/run.py --quick                      once, briefly, to see that all of it works
+    python3 benches/side_by_side/run.py --only 1k h2-1k --peers headwater nginx --rounds 5
 """
-import argparse, datetime, json, os, shutil, statistics, subprocess, sys, tempfile
+import argparse, contextlib, dataclasses, json, os, shutil, sys, tempfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import load, peers, work
-
-SCENARIOS = {                     # path, connections, headers
-    "1k": ("/img/1k.jpg", 64, []),
-    "100k": ("/img/100k.jpg", 64, []),
-    "10m": ("/big.bin", 8, []),
-    "gzip": ("/js/app.js", 16, ["Accept-Encoding: gzip"]),
-    "beacon": ("/status/images/beacon.gif", 64, []),
-    "whoopsie": ("/boom", 64, []),
-    "new-connection": ("/img/1k.jpg", 64, ["Connection: close"]),
-    "idle": None,
-}
+import check, content, machine, measure, origin, peers, process, report, scenarios
+from place import Place, free_port
 
 
-def measure(peer, scenario, bench):
-    """Starts a peer afresh, checks that it does the work, warms it up, and measures once."""
-    load.wait_until_quiet()
-    with peers.start(peer, bench) as process:
-        work.check(peer, bench)
-        if scenario == "idle":
-            return {"kib": load.idle_kib(process, bench)}
-        path, connections, headers = SCENARIOS[scenario]
-        load.wrk(bench, path, connections, 1, headers)
-        process.reset_peak()
-        before = process.cpu_seconds()
-        result = load.wrk(bench, path, connections, bench.seconds, headers)
-        result["us"] = (process.cpu_seconds() - before) * 1e6 / max(1, result["requests"])
-        result["peak_kib"] = process.peak_kib()
-        return result
+@dataclasses.dataclass
+class Running:
+    place: Place
+    processes: process.Processes
+    lacks: dict                    # what it cannot do, and why
+    sizes: dict                    # of what it compressed
 
 
-def table(rows, names):
-    """Medians with their range, and the ratio to nginx's median."""
-    lines = ["| scenario | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for scenario in SCENARIOS:
-        cells = []
-        for name in names:
-            key = "kib" if scenario == "idle" else "us"
-            values = sorted(row[key] for row in rows if row["peer"] == name and row["scenario"] == scenario)
-            if not values:
-                cells.append("-")
-                continue
-            middle = statistics.median(values)
-            base = [row[key] for row in rows if row["peer"] == "nginx" and row["scenario"] == scenario]
-            ratio = f", {middle / statistics.median(base):.2f}x" if base and name != "nginx" else ""
-            if scenario == "idle":
-                cells.append(f"{middle / 1024:.1f} MiB{ratio}")
-            else:
-                unit, scale = ("ms", 1000) if middle >= 1000 else ("us", 1)
-                cells.append(f"{middle / scale:.1f} {unit} ({values[0] / scale:.1f}-{values[-1] / scale:.1f}){ratio}")
-        if any(cell != "-" for cell in cells):
-            lines.append(f"| {scenario} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+class Bench:
+    def __init__(self, arguments, folder):
+        self.arguments, self.folder = arguments, folder
+        self.origin_port = free_port()
+        self.rows, self.places = [], {}
+        self.patience = measure.Patience(0 if arguments.quick else 60)
+
+    @contextlib.contextmanager
+    def proxy(self, name, workers, level):
+        """A proxy that was seen to do its work."""
+        peer = peers.PEERS[name]
+        folder = tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder)
+        os.chmod(folder, 0o777)
+        place = self.places[name] = Place(
+            folder, f"{self.folder}/www", f"{self.folder}/certificate.pem", f"{self.folder}/key.pem", f"{self.folder}/both.pem",
+            self.origin_port, workers, level, os.path.abspath(self.arguments.headwater))
+        lacks = dict(peer.LACKS)
+        ports = [place.port] + ([] if "tls" in lacks else [place.tls_port])
+        log = place.log if getattr(peer, "LOGS_TO_STDOUT", False) else None
+        with process.started(name, peer.commands(place), machine.placement(workers)[0], ports, folder, log) as processes:
+            sizes, h2 = check.same_work(peer.NAME, lacks, place)
+            if not h2:
+                lacks["h2"] = lacks.get("tls", "it offers no HTTP/2 over TLS")
+            yield Running(place, processes, lacks, sizes)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def run(self):
+        for workers in self.arguments.workers:
+            cpus = machine.placement(workers)[1]
+            with process.started("origin", origin.commands(self.folder, self.origin_port), cpus, [self.origin_port], self.folder) as app:
+                for level in (6, 1):
+                    chosen = [s for s in self.arguments.only if s.level == level and s.kind != "idle"]
+                    if chosen:
+                        with contextlib.ExitStack() as stack:
+                            running = {name: stack.enter_context(self.proxy(name, workers, level)) for name in self.arguments.peers}
+                            for scenario in chosen:
+                                self.rounds(scenario, workers, app, running)
+                # Memory is read from proxies that have done nothing yet, and does not depend on the number of workers.
+                for scenario in (s for s in self.arguments.only if s.kind == "idle" and workers == self.arguments.workers[0]):
+                    self.rounds(scenario, workers, app, {})
+
+    def rounds(self, scenario, workers, app, running):
+        for turn in range(self.arguments.rounds):
+            # A B C A B C: whatever else the machine does hits all alike.
+            for name in self.arguments.peers:
+                with contextlib.ExitStack() as stack:
+                    proxy = running.get(name) or stack.enter_context(self.proxy(name, workers, scenario.level))
+                    reason = next((proxy.lacks[need] for need in scenario.needs() if need in proxy.lacks), None)
+                    if reason is None:
+                        row = measure.measured(proxy, app, scenario, machine.placement(workers)[1], self.arguments.seconds,
+                                               workers == 1, self.patience)
+                        row |= {"bytes": proxy.sizes[os.path.basename(scenario.name).split("-")[1]]} if scenario.gzip else {}
+                    else:
+                        row = {"lacks": reason}
+                self.keep({"scenario": scenario.name, "workers": workers, "peer": name, "round": turn} | row)
+
+    def keep(self, row):
+        self.rows.append(row)
+        if "lacks" not in row:
+            print(json.dumps(row), file=sys.stderr, flush=True)
+        if self.arguments.json:
+            with open(self.arguments.json, "a") as out:
+                out.write(json.dumps(row) + "\n")
+
+
+def parsed():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--headwater", default=os.environ.get("HEADWATER", "target/release/headwater"),
+                        help="the binary; or HEADWATER in the environment")
+    parser.add_argument("--quick", action="store_true", help="one round of half a second, measured once however busy the machine is")
+    parser.add_argument("--only", nargs="+", metavar="SCENARIO", default=scenarios.NAMES, choices=scenarios.NAMES,
+                        help=", ".join(scenarios.NAMES))
+    parser.add_argument("--peers", nargs="+", metavar="PEER", default=list(peers.PEERS), choices=list(peers.PEERS), help=", ".join(peers.PEERS))
+    parser.add_argument("--workers", nargs="+", type=int, default=[1, 2], choices=[1, 2])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=.8, help="of each reading")
+    parser.add_argument("--json", metavar="FILE", help="append every measurement to this file")
+    parser.add_argument("--write", action="store_true", help="into benches/RESULTS.md also what is not everything")
+    arguments = parser.parse_args()
+    whole = (arguments.only, arguments.peers, arguments.workers) == (scenarios.NAMES, list(peers.PEERS), [1, 2])
+    arguments.write |= whole and not arguments.quick
+    if arguments.quick:
+        arguments.rounds, arguments.seconds = 1, .5
+    arguments.only = [scenario for scenario in scenarios.SCENARIOS if scenario.name in arguments.only]
+    return arguments
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--seconds", type=int, default=3)
-    arguments.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), choices=list(SCENARIOS))
-    arguments.add_argument("--peers", nargs="+", default=["headwater", "nginx", "haproxy"], choices=list(peers.PEERS))
-    arguments.add_argument("--workers", type=int, default=1, choices=[1, 2])
-    arguments.add_argument("--log", default="on", choices=["on", "off"])
-    arguments.add_argument("--headwater", default="target/release/headwater")
-    arguments.add_argument("--json", help="append every measurement to this file")
-    arguments = arguments.parse_args()
-    missing = [name for name in ("nginx", "haproxy", "wrk", "taskset") if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin")]
-    missing += [path for path in work.SCRIPTS if not os.path.exists(path)]
+    arguments = parsed()
+    programs = ("nginx", "haproxy", "apache2", "caddy", "varnishd", "varnishncsa", "h2load", "wrk", "openssl", "taskset")
+    missing = [name for name in programs if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin")]
+    missing += [path for path in [*content.SCRIPTS, content.DOCUMENT] if not os.path.exists(path)]
     if missing:
-        sys.exit(f"missing: {', '.join(missing)}; run apt-get install nginx-light haproxy wrk util-linux libjs-jquery libjs-lodash")
+        sys.exit(f"missing: {', '.join(missing)}; run benches/side_by_side/tools.sh")
     if not os.path.exists(arguments.headwater):
         sys.exit(f"{arguments.headwater} is not built: run cargo build --release")
-    with tempfile.TemporaryDirectory(prefix="headwater-bench-") as folder:
+    if (os.cpu_count() or 1) < 2:
+        sys.exit("the proxy and the load need a core each")
+    machine.raise_limits()
+    with tempfile.TemporaryDirectory(prefix="headwater-bench-", ignore_cleanup_errors=True) as folder:
         os.chmod(folder, 0o755)
-        bench = peers.Bench(folder, os.path.abspath(arguments.headwater), arguments.workers, arguments.log == "on", arguments.seconds)
-        work.write(bench)
-        rows = []
-        with peers.start("origin", bench), load.few_time_waits():
-            for scenario in arguments.scenarios:
-                for turn in range(arguments.rounds):
-                    # A B C A B C: whatever else the machine does hits all alike.
-                    for peer in arguments.peers:
-                        row = {"scenario": scenario, "peer": peer, "round": turn} | measure(peer, scenario, bench)
-                        rows.append(row)
-                        print(json.dumps(row), file=sys.stderr, flush=True)
-                        if arguments.json:
-                            with open(arguments.json, "a") as out:
-                                out.write(json.dumps(row) + "\n")
-        day = datetime.datetime.now(datetime.timezone.utc).date()
-        print(f"{day}, {peers.versions(bench)}; {arguments.workers} worker(s), access log {arguments.log}, "
-              f"{arguments.rounds} rounds of {arguments.seconds} s\n")
-        print(table(rows, arguments.peers))
-        print("\nThe 153,600 bytes of script, compressed: " + ", ".join(f"{peer} {size:,} B" for peer, size in bench.sizes.items()))
+        content.write(folder)
+        bench = Bench(arguments, folder)
+        with machine.few_time_waits():
+            bench.run()
+        text = report.figures(bench.rows, arguments, {name: peers.PEERS[name].version(bench.places[name]) for name in arguments.peers})
+    print(text)
+    if arguments.write:
+        report.write(text)
+    if failed := [row for row in bench.rows if "failed" in row]:
+        sys.exit(f"{len(failed)} measurements failed, the last because: {failed[-1]['failed']}")
 
 
 if __name__ == "__main__":
