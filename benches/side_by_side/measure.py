@@ -1,6 +1,6 @@
 """One measurement: CPU time for each pull, and p99 at the scenario's rate."""
 import math, os, time
-import arrivals, content, idle, load, machine
+import arrivals, idle, load, machine
 
 DISTURBED = .12                    # of a core, used by others
 
@@ -45,21 +45,19 @@ def _watched(running, origin, work):
 
 def _once(running, scenario, cpus, seconds, p99):
     place, clock = running.place, running.processes.cpu_seconds
-    size = len(content.site()["/img/1k.jpg"])
     if scenario.kind == "idle":
         return {"kib": idle.cost_kib(running.processes, place)}
     if scenario.kind == "new-session":
         # The handshakes are dear enough to be read at a rate, which the load alone can hold to full ones.
-        arrivals.come(place, scenario, .2, size)
+        arrivals.come(place, scenario, .2, scenario.size)
         before = clock()
-        latencies = arrivals.come(place, scenario, seconds, size)
+        latencies = arrivals.come(place, scenario, seconds, scenario.size)
         return {"us": (clock() - before) * 1e6 / len(latencies), "p99_us": _percentile(latencies)}
     pulls, took, cost = load.saturated(place, scenario, cpus, seconds, clock)
     row = {"us": cost * 1e6 / pulls, "per_second": round(pulls / took)}
     if p99:
-        at_rate = arrivals.come(place, scenario, seconds, size) if scenario.kind == "new-connection" else \
-            load.at_rate(place, scenario, cpus, seconds)
-        row["p99_us"] = _percentile(at_rate)
+        row["p99_us"] = _percentile(arrivals.come(place, scenario, seconds, scenario.size) if scenario.connections_end() else
+                                    load.at_rate(place, scenario, cpus, seconds))
     return row
 
 

@@ -1,5 +1,6 @@
 """What is asked of the proxies."""
 import dataclasses
+import content
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,11 +17,16 @@ class Scenario:
     gzip: bool = False
     level: int = 6                 # that the proxy is configured with
     status: int = 200
+    size: int = 1024               # of the body, where connections end
     rate: int = 2000
 
     def needs(self):
         """What a peer must be able to do, as in its `LACKS`."""
         return [need for need, wanted in (("tls", self.tls), ("h2", self.h2), ("levels", self.gzip and self.level == 6)) if wanted]
+
+    def connections_end(self):
+        """Where they must, or may: Apache closes the connection after an error."""
+        return self.kind != "keep-alive" or self.status >= 500
 
 
 SCENARIOS = [
@@ -30,7 +36,7 @@ SCENARIOS = [
     Scenario("gzip-js", "gzip -6 of 150 KiB of JavaScript", "/js/app.js", connections=16, gzip=True, rate=80),
     Scenario("gzip-html", "gzip -6 of 37 KiB of HTML", "/page.html", connections=16, gzip=True, rate=250),
     Scenario("beacon", "beacon", "/status/images/beacon.gif"),
-    Scenario("whoopsie", "whoopsie", "/boom", status=503),
+    Scenario("whoopsie", "whoopsie", "/boom", status=503, size=len(content.PAGE)),
     Scenario("tls-1k", "1 KiB, HTTP/1.1 over TLS", connections=32, tls=True),
     Scenario("tls-100k", "100 KiB, HTTP/1.1 over TLS", "/img/100k.jpg", connections=32, tls=True, rate=800),
     Scenario("h2-1k", "1 KiB, HTTP/2 over TLS", connections=16, streams=8, tls=True, h2=True),

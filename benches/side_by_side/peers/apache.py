@@ -35,7 +35,7 @@ LogFormat "%h %l %u %t \\"%r\\" %>s %O \\"%{{Referer}}i\\" \\"%{{User-Agent}}i\\
 CustomLog {place.log} combined
 Listen 127.0.0.1:{place.port}
 Listen 127.0.0.1:{place.tls_port}
-Protocols h2 http/1.1
+Protocols http/1.1
 <Directory {place.www}>
   Require all granted
 </Directory>
@@ -56,6 +56,7 @@ DeflateCompressionLevel {place.gzip_level}
 AddOutputFilterByType DEFLATE {" ".join(asked.TYPES)}
 SSLProtocol TLSv1.2 TLSv1.3
 <VirtualHost 127.0.0.1:{place.tls_port}>
+  Protocols h2 http/1.1
   SSLEngine on
   SSLCertificateFile {place.certificate}
   SSLCertificateKeyFile {place.key}

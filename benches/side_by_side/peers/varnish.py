@@ -45,7 +45,7 @@ sub vcl_synth {{
                 "timeout_idle": 600, "listen_depth": 4096}
     return [["/usr/sbin/varnishd", "-F", "-j", "none", "-n", instance, "-a", f"127.0.0.1:{place.port}", "-f", conf, "-T", "none",
              "-s", "malloc,256m", *(part for name, value in settings.items() for part in ("-p", f"{name}={value}"))],
-            ["/usr/bin/varnishncsa", "-n", instance, "-a", "-w", place.log]]
+            ["/usr/bin/varnishncsa", "-n", instance, "-t", "30", "-a", "-w", place.log]]
 
 
 def version(place):
