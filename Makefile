@@ -2,12 +2,12 @@
 # make test-package  builds the Debian package, and installs, upgrades and removes it on a systemd of its own (as root)
 # make deb      builds the Debian package
 # make lint     formatting, clippy, documentation
-# make bench    micro benches, then side by side with nginx and HAProxy
+# make bench    installs what the benches need (Debian), then micro benches, then side by side with the peers
 # make networks reads the vendors' published lists anew
 
 CARGO ?= cargo
 
-.PHONY: test test-tools test-package deb lint bench networks
+.PHONY: test test-tools test-package deb lint bench bench-tools networks
 
 test: test-tools
 	$(CARGO) test --workspace --locked
@@ -26,10 +26,13 @@ lint:
 	$(CARGO) clippy --workspace --all-targets --features headwater-proxy/micro --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
-bench:
+bench: bench-tools
 	$(CARGO) bench -p headwater-proxy --features micro --locked
 	$(CARGO) build --release --locked
 	python3 benches/side_by_side/run.py
+
+bench-tools:
+	benches/side_by_side/tools.sh
 
 networks:
 	$(CARGO) build --locked

@@ -1,5 +1,5 @@
 """Does each proxy do the same work?"""
-import gzip, http.client, os, socket, ssl, time
+import gzip, http.client, os, socket, ssl, subprocess, time
 import content, load
 import place as asked
 
@@ -34,6 +34,8 @@ def same_work(name, lacks, place):
     if "tls" not in lacks:
         expect(_seen(place, "https"), f"the app saw {get(place, '/seen', tls=True)[2]}")
         h2 = "h2" == _protocol(place)
+    if h2:
+        expect(_over_h2(place, "/img/100k.jpg") == content.site()["/img/100k.jpg"], "100 KiB over HTTP/2")
     # A log writer that is a process of its own may have begun after all of the above.
     end = time.time() + 20
     while not (os.path.exists(place.log) and os.path.getsize(place.log)):
@@ -74,3 +76,8 @@ def _protocol(place):
             if secured.version() != "TLSv1.3":
                 raise SystemExit(f"TLS 1.3 was offered, and {secured.version()} taken")
             return secured.selected_alpn_protocol()
+
+
+def _over_h2(place, path):
+    command = ["nghttp", "--no-verify-peer", *(f"--header={line}" for line in load.HEADERS), f"https://127.0.0.1:{place.tls_port}{path}"]
+    return subprocess.run(command, capture_output=True, timeout=10).stdout

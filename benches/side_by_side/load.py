@@ -2,7 +2,7 @@
 import contextlib, math, os, re, subprocess, time
 import place as asked
 
-WARM = .25                         # seconds before the window opens: connections, pools, buffers
+WARM = .2                          # seconds before the window opens: connections, pools, buffers
 HEADERS = ["X-CDN-Provider: cloudfront", f"X-CDN-Secret: {asked.SECRET}", "Accept: text/html,*/*",
            "User-Agent: Mozilla/5.0 (X11; Linux x86_64) bench"]
 

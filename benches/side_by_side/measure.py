@@ -38,6 +38,7 @@ def _watched(running, origin, work):
         return machine.own_seconds() + origin.cpu_seconds() + running.processes.cpu_seconds()
     started, busy, own = time.time(), machine.busy_seconds(), ours()
     row = work()
+    # HAProxy goes on at its old offset: the hole before it takes no room.
     os.truncate(running.place.log, 0)
     foreign = machine.busy_seconds() - busy - (ours() - own)
     return row | {"foreign": round(max(0, foreign) / (time.time() - started), 3)}

@@ -19,10 +19,17 @@ def figures(rows, arguments, versions):
     return "\n\n".join(part for part in parts if part)
 
 
-def write(text):
+def around():
+    """What stands before and after the figures, written by hand."""
     with open(RESULTS) as file:
-        before, rest = file.read().split(BEGIN)
-    after = rest.split(END)[1]
+        text = file.read()
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise SystemExit(f"{os.path.normpath(RESULTS)} wants these two lines once each, in this order:\n{BEGIN}\n{END}")
+    return text.split(BEGIN)[0], text.split(END)[1]
+
+
+def write(text):
+    before, after = around()
     with open(RESULTS, "w") as out:
         out.write(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
@@ -32,7 +39,7 @@ def _head(rows, arguments, versions):
     disturbed = sum(row.get("foreign", 0) >= measure.DISTURBED for row in rows)
     named = ", ".join(f"{peers.PEERS[name].NAME} {version}" for name, version in versions.items())
     return (f"{day}, {named}; {machine.description()}. {arguments.rounds} round{'s' * (arguments.rounds > 1)} of {arguments.seconds:g} s; "
-            f"medians, with their range. " + (f"{disturbed} of {len(rows)} measurements were disturbed by other work on the machine."
+            f"medians, with their range; the last column is Headwater's median by the best peer's, and below 1 is ahead. " + (f"{disturbed} of {len(rows)} measurements were disturbed by other work on the machine."
                                               if disturbed else "No measurement was disturbed by other work on the machine."))
 
 
@@ -90,4 +97,4 @@ def _notes(rows):
                     names.append(row["scenario"])
     titles = {scenario.name: scenario.title for scenario in scenarios.SCENARIOS}
     lines = [f"- {name} ({'; '.join(titles[scenario] for scenario in which)}): {said}." for (name, said), which in reasons.items()]
-    return "Where a cell says \"-\":\n\n" + "\n".join(lines) if lines else ""
+    return "Why a cell says \"-\", or has fewer rounds:\n\n" + "\n".join(lines) if lines else ""

@@ -5,7 +5,7 @@
     python3 benches/side_by_side/run.py --quick                      once, briefly, to see that all of it works
     python3 benches/side_by_side/run.py --only 1k h2-1k --peers headwater nginx --rounds 5
 """
-import argparse, contextlib, dataclasses, json, os, shutil, sys, tempfile
+import argparse, contextlib, dataclasses, json, os, shutil, signal, sys, tempfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import check, content, machine, measure, origin, peers, process, report, scenarios
 from place import Place, free_port
@@ -24,7 +24,7 @@ class Bench:
         self.arguments, self.folder = arguments, folder
         self.origin_port = free_port()
         self.rows, self.places = [], {}
-        self.patience = measure.Patience(0 if arguments.quick else 60)
+        self.patience = measure.Patience(0 if arguments.quick else 40)
 
     @contextlib.contextmanager
     def proxy(self, name, workers, level):
@@ -94,7 +94,7 @@ def parsed():
     parser.add_argument("--peers", nargs="+", metavar="PEER", default=list(peers.PEERS), choices=list(peers.PEERS), help=", ".join(peers.PEERS))
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2], choices=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=.8, help="of each reading")
+    parser.add_argument("--seconds", type=float, default=.6, help="of each reading")
     parser.add_argument("--json", metavar="FILE", help="append every measurement to this file")
     parser.add_argument("--write", action="store_true", help="into benches/RESULTS.md also what is not everything")
     arguments = parser.parse_args()
@@ -108,7 +108,7 @@ def parsed():
 
 def main():
     arguments = parsed()
-    programs = ("nginx", "haproxy", "apache2", "caddy", "varnishd", "varnishncsa", "h2load", "wrk", "openssl", "taskset")
+    programs = ("nginx", "haproxy", "apache2", "caddy", "varnishd", "varnishncsa", "h2load", "nghttp", "wrk", "openssl", "taskset")
     missing = [name for name in programs if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin")]
     missing += [path for path in [*content.SCRIPTS, content.DOCUMENT] if not os.path.exists(path)]
     if missing:
@@ -117,6 +117,11 @@ def main():
         sys.exit(f"{arguments.headwater} is not built: run cargo build --release")
     if (os.cpu_count() or 1) < 2:
         sys.exit("the proxy and the load need a core each")
+    if arguments.write:
+        report.around()
+    # Whoever ends the run ends the proxies, and gives the kernel its setting back.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit("ended by a signal"))
     machine.raise_limits()
     with tempfile.TemporaryDirectory(prefix="headwater-bench-", ignore_cleanup_errors=True) as folder:
         os.chmod(folder, 0o755)
