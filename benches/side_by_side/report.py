@@ -36,11 +36,12 @@ def write(text):
 
 def _head(rows, arguments, versions):
     day = datetime.datetime.now(datetime.timezone.utc).date()
-    disturbed = sum(row.get("foreign", 0) >= measure.DISTURBED for row in rows)
+    readings = [row["foreign"] for row in rows if "foreign" in row]
+    disturbed = sum(foreign >= measure.DISTURBED for foreign in readings)
     named = ", ".join(f"{peers.PEERS[name].NAME} {version}" for name, version in versions.items())
     return (f"{day}, {named}; {machine.description()}. {arguments.rounds} round{'s' * (arguments.rounds > 1)} of {arguments.seconds:g} s; "
-            f"medians, with their range; the last column is Headwater's median by the best peer's, and below 1 is ahead. " + (f"{disturbed} of {len(rows)} measurements were disturbed by other work on the machine."
-                                              if disturbed else "No measurement was disturbed by other work on the machine."))
+            "medians, with their range; the last column is Headwater's median by the best peer's, and below 1 is ahead. "
+            f"{disturbed or 'None'} of {len(readings)} measurements {'was' if disturbed == 1 else 'were'} disturbed by other work on the machine.")
 
 
 def _table(title, rows, arguments, workers, key):
