@@ -219,10 +219,11 @@ const EXPLANATIONS: &[Explanation] = &[
          keep a server busy; more than `limits.max_body` is too much in chunks as well.",
     ),
     (
-        BOTH,
-        How::RefusesAtOnce,
+        HAPROXY,
+        How::Waits,
         &["chunks: a huge size", "chunks: 2 to the 32nd, plus 5"],
-        "A size alone costs nothing. When more than `limits.max_body` has come of the chunk, it is refused here too.",
+        "HAProxy has no limit on a body's length. A chunk that says that it is larger than `limits.max_body` is refused \
+         before it has come.",
     ),
     (
         BOTH,
@@ -265,7 +266,7 @@ const EXPLANATIONS: &[Explanation] = &[
         How::Refuses,
         &[
             "request line: percent signs, whole and broken",
-            "request line: an encoded NUL and encoded line ends stay as they are",
+            "request line: an encoded NUL in the query and encoded line ends stay as they are",
         ],
         "A target goes to the app as it came. The app decodes it, and decides what it takes.",
     ),

@@ -215,6 +215,10 @@ fn origin_form(method: &[u8], target: &[u8], host: Option<&[u8]>) -> Result<Vec<
     if target.iter().any(|&b| b <= b' ' || b == 0x7f || b == b'#') || std::str::from_utf8(target).is_err() {
         return Err("the target has what no target has");
     }
+    let path = target.split(|&b| b == b'?').next().unwrap_or(target);
+    if path.windows(3).any(|window| window == b"%00") {
+        return Err("a path that ends early for who reads it as C does");
+    }
     if target.starts_with(b"/") {
         return Ok(target.to_vec());
     }
@@ -328,11 +332,11 @@ fn chunks(request: &mut Request, stream: &[u8], most: u64) -> Result<usize, End>
         if size == 0 {
             return trailers(request, &stream[at..]).map(|length| at + length);
         }
-        let there = size.min(stream.len() - at);
-        request.body.extend_from_slice(&stream[at..at + there]);
-        if request.body.len() as u64 > most {
+        if (request.body.len() + size) as u64 > most {
             return Err(bad("too long"));
         }
+        let there = size.min(stream.len() - at);
+        request.body.extend_from_slice(&stream[at..at + there]);
         at += there;
         match &stream[at..] {
             [b'\r', b'\n', ..] if there == size => at += 2,

@@ -4,8 +4,7 @@ use crate::networks;
 use crate::origin;
 use crate::pages;
 use crate::policy::{
-    AccessLog, Answer, Beacon, Http2, Identify, Limits, Listen, Log, LogFormat, Metrics, Policy, Verdict,
-    Whoopsie,
+    AccessLog, Answer, Beacon, Http2, Identify, Limits, Listen, Log, LogFormat, Metrics, Policy, Verdict, Whoopsie,
 };
 use crate::providers;
 use crate::reader::{At, Mistakes, Table};

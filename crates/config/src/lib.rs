@@ -30,8 +30,7 @@ pub use networks::Networks;
 pub use origin::{Checks, Ejection, Origin, OriginServer, OriginTls, Way};
 pub use pages::{Page, Part};
 pub use policy::{
-    AccessLog, Answer, Beacon, Http2, Identify, Limits, Listen, Log, LogFormat, Metrics, Policy, Verdict,
-    Whoopsie,
+    AccessLog, Answer, Beacon, Http2, Identify, Limits, Listen, Log, LogFormat, Metrics, Policy, Verdict, Whoopsie,
 };
 pub use providers::{ADDRESSED, Kind, Provider, SecretHeader, Targeted};
 pub use rules::{Gzip, Lifetime, Mode, Rule, Rules, Statuses};

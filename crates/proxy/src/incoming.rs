@@ -65,7 +65,7 @@ impl Incoming {
     pub fn announced(&self) -> u64 {
         match &self.source {
             Source::Wire(wire) => wire.decoder.announced(),
-            Source::Stream(_) => 0,
+            Source::Stream(stream) => stream.chunk.len() as u64,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The built binary, and what it says of itself.
 
 use crate::{Origin, PATIENCE, get, wait_until};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -74,12 +74,9 @@ impl Headwater {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("headwater.toml");
         std::fs::write(&path, with_listen(config)).unwrap();
-        let mut child = command(&path)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut command = command(&path);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = spawn(&mut command);
         let stdout = gather(child.stdout.take().unwrap());
         let stderr = gather(child.stderr.take().unwrap());
         let deadline = Instant::now() + PATIENCE;
@@ -239,6 +236,21 @@ impl Drop for Headwater {
 pub fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Starts it. A binary that a test has just copied is busy while a child that another test starts at that moment holds the
+/// copy's descriptor.
+fn spawn(command: &mut Command) -> Child {
+    let mut child = None;
+    wait_until("the binary is not busy", || match command.spawn() {
+        Ok(started) => {
+            child = Some(started);
+            true
+        }
+        Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => false,
+        Err(error) => panic!("the binary does not start: {error}"),
+    });
+    child.unwrap()
 }
 
 fn with_listen(config: &str) -> String {

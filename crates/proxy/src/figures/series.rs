@@ -63,6 +63,7 @@ impl Figures {
         room.begin(&self.proxy_headers, &[vec!["client", "none", "refused", "timeout"]]);
         room.begin(&self.pushes_dropped, &[vec!["graphite", "statsd"]]);
         room.begin(&self.strangers, &[vec!["rate", "connections"]]);
+        room.begin(&self.upgrades, &[vec!["ok", "failed"]]);
         room.begin(&self.floods, &[vec!["frames", "resets"]]);
         room.begin(&self.countries, &[vec!["unknown"]]);
         room.begin(&self.mismatch, std::slice::from_ref(&providers));

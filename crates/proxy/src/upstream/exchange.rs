@@ -256,14 +256,15 @@ async fn send_body(
     let upstream = |halt| if matches!(halt, Halt::TimedOut) { Broken::UpstreamIdle } else { Broken::Upstream };
     let mut out = Vec::new();
     loop {
-        match incoming.step() {
+        let step = incoming.step();
+        // A chunk that says that it is too large is refused before it has come.
+        if incoming.announced() > incoming.allowed {
+            return Err(Broken::Refused(Refusal::BodyTooLarge));
+        }
+        match step {
             Err(_) => return Err(Broken::Refused(Refusal::Malformed("the chunked body cannot be read"))),
             Ok(Step::End) => break,
             Ok(Step::Data(count)) => {
-                // A chunk that says that it is too large is refused before it has come.
-                if incoming.announced().max(count as u64) > incoming.allowed {
-                    return Err(Broken::Refused(Refusal::BodyTooLarge));
-                }
                 incoming.allowed -= count as u64;
                 let data = incoming.data(count);
                 if chunked {
