@@ -329,7 +329,7 @@ const EXPLANATIONS: &[Explanation] = &[
 fn explains(explanation: &Explanation, peer: &str, how: How, name: &str) -> bool {
     let (peers, of, cases, _) = explanation;
     let covers = |case: &&str| if case.ends_with(':') { name.starts_with(*case) } else { name == *case };
-    peers.contains(&peer) && *of == how && cases.iter().any(|case| covers(case))
+    peers.contains(&peer) && *of == how && cases.iter().any(covers)
 }
 
 #[test]
