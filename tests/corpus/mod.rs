@@ -154,7 +154,7 @@ impl House {
             let plain: Vec<u8> = name.to_ascii_lowercase().iter().map(|&b| if b == b'_' { b'-' } else { b }).collect();
             let is = |kept_back: &&str| kept_back.as_bytes() == plain;
             let decides = DECIDES.iter().any(|decides| decides.as_bytes().eq_ignore_ascii_case(name));
-            !decides && plain != b"expect" && !KEPT_BACK.iter().any(|name| is(name))
+            !decides && plain != b"expect" && !KEPT_BACK.iter().any(is)
         });
         Request { minor: 1, fields, trailers: trailers.cloned().collect(), ..request.clone() }
     }
