@@ -36,6 +36,7 @@ mod origin_faults;
 mod origin_health;
 mod origin_tls;
 mod proxy_protocol;
+mod python_peers;
 mod reload;
 mod strangers;
 mod streaming;

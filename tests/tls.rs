@@ -14,7 +14,7 @@ const HTTPS: [&str; 2] = ["--set", "listen.https=[\"127.0.0.1:0\"]"];
 /// Where certificates of a test lie, with the authority that issued them.
 pub struct Place {
     folder: tempfile::TempDir,
-    authority: Authority,
+    pub authority: Authority,
 }
 
 impl Place {

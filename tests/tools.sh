@@ -47,8 +47,11 @@ fi
 command -v cargo >/dev/null || { echo "the tests need Rust 1.95 or newer: see https://rustup.rs" >&2; exit 1; }
 
 venv=target/test-tools/venv
-if [ ! -x "$venv/bin/httplint" ]; then
-  echo "installing httplint into $venv"
+peers="httplint==2026.10.4 websockets==17.4 h2==4.4.1"
+if [ "$(cat "$venv/peers" 2>/dev/null)" != "$peers" ]; then
+  echo "installing into $venv: $peers"
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check httplint==2026.10.4
+  # shellcheck disable=SC2086
+  "$venv/bin/pip" install --quiet --disable-pip-version-check $peers
+  echo "$peers" > "$venv/peers"
 fi
