@@ -47,7 +47,8 @@ pulls 8080 || fail "a pull does not pass"
 ss -Hltnp | grep headwater | awk '{ print $4 }' | sort > listens
 printf '127.0.0.1:8080\n127.0.0.1:9180\n' | cmp -s - listens || fail "it listens elsewhere: $(cat listens)"
 
-! journalctl --no-pager -u headwater.service | grep -E 'WARN|ERROR' || fail "it complains"
+# A machine may itself allow fewer descriptors than the unit asks for.
+! journalctl --no-pager -u headwater.service | grep -E 'WARN|ERROR' | grep -v LimitNOFILE || fail "it complains"
 
 step "brings its manual and completions"
 zcat /usr/share/man/man1/headwater-serve.1.gz | grep -q linger || fail "no man page"
