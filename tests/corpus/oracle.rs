@@ -320,7 +320,8 @@ fn chunks(request: &mut Request, stream: &[u8], most: u64) -> Result<usize, End>
         if digits == 0 || digits > 15 {
             return Err(bad("no size"));
         }
-        let extension = line[digits..].trim_ascii_start();
+        let blanks = line[digits..].iter().take_while(|&&b| b == b' ' || b == b'\t').count();
+        let extension = &line[digits + blanks..];
         if digits < line.len()
             && !(extension.starts_with(b";") && extension.iter().all(|&b| b == b'\t' || (0x20..=0x7e).contains(&b)))
         {

@@ -135,7 +135,9 @@ fn chunk_size(data: &[u8]) -> Result<Option<(u64, usize)>, BadBody> {
     if !(1..=15).contains(&digits) {
         return Err(BadBody);
     }
-    let extension = line[digits..].trim_ascii_start();
+    // Blanks and nothing else: a CR here is bare.
+    let blanks = line[digits..].iter().take_while(|&&b| b == b' ' || b == b'\t').count();
+    let extension = &line[digits + blanks..];
     let extension_ok = line.len() == digits
         || (extension.first() == Some(&b';') && extension.iter().all(|&b| b == b'\t' || (0x20..0x7f).contains(&b)));
     if !extension_ok {

@@ -102,6 +102,8 @@ fn chunk_sizes_have_one_form() {
         "5\rx",
         "5\r\r\n",
         "5;\0\r\n",
+        "5\r;x\r\n",
+        "5\x0c;x\r\n",
         "g\r\n",
         "1000000000000000\r\n",
         "5;x\n",
