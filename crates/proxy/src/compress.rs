@@ -152,10 +152,21 @@ fn revalidated(fields: &mut Fields, request: &RequestHead, gzip: &Gzip) {
     }
     add_vary(fields, "Accept-Encoding");
     let Some(tag) = fields.get("ETag").filter(|tag| !tag.starts_with(b"W/")).map(<[u8]>::to_vec) else { return };
-    let holds_weak = request.fields.members("If-None-Match").any(|held| held.strip_prefix(b"W/") == Some(&tag));
+    let mut held = request.fields.all("If-None-Match").flat_map(entity_tags);
+    let holds_weak = held.any(|held| held.strip_prefix(b"W/") == Some(tag.as_slice()));
     if holds_weak {
         weaken(fields, &tag);
     }
+}
+
+/// The tags of a list. A backslash in one is a character like any other (RFC 9110, section 8.8.3).
+fn entity_tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut quoted = false;
+    let tags = list.split(move |&b| {
+        quoted ^= b == b'"';
+        b == b',' && !quoted
+    });
+    tags.map(<[u8]>::trim_ascii)
 }
 
 /// The type that a path's extension stands for. `None`: it has none, or one that nobody knows.
@@ -168,6 +179,27 @@ fn guessed_type(path: &[u8]) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_tag_that_was_given_out_is_weak_and_revalidates(
+            tag in "(W/)?\"[!#-~]{0,12}\"", others in prop::collection::vec("(W/)?\"[!#-~]{0,4}\"", 0..3), at in 0..4_usize,
+        ) {
+            let mut answer = fields(&[("ETag", &tag), ("Content-Type", "text/html")]);
+            describe(&mut answer);
+            let given: Vec<Vec<u8>> = answer.all("ETag").map(<[u8]>::to_vec).collect();
+            let strong = tag.trim_start_matches("W/");
+            prop_assert_eq!(&given, &[format!("W/{strong}").into_bytes()], "weakened once");
+            // The client asks again with it, among others; the origin knows its own.
+            let mut held = others;
+            held.retain(|other| other.trim_start_matches("W/") != strong);
+            held.insert(at.min(held.len()), format!("W/{strong}"));
+            let mut answer = fields(&[("ETag", &tag)]);
+            revalidated(&mut answer, &asked("/", &held.join(", ")), &gzip());
+            prop_assert_eq!(answer.all("ETag").map(<[u8]>::to_vec).collect::<Vec<_>>(), given);
+        }
+    }
 
     fn gzip() -> Gzip {
         Gzip { types: vec!["text/html".into()], level: 6, min_length: 100 }
@@ -203,6 +235,13 @@ mod tests {
     fn asked(path: &str, tag: &str) -> RequestHead {
         let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\nIf-None-Match: {tag}\r\n\r\n");
         RequestHead::parse(text.as_bytes(), 100).unwrap()
+    }
+
+    #[test]
+    fn a_backslash_in_a_tag_escapes_nothing() {
+        let mut answer = fields(&[("ETag", "\"a\"")]);
+        revalidated(&mut answer, &asked("/", r#""\", W/"a""#), &gzip());
+        assert_eq!(answer.get("ETag"), Some(&b"W/\"a\""[..]));
     }
 
     #[test]
