@@ -1,6 +1,6 @@
 //! Lifetimes: what a rule says, against what the origin said, for the one who asks.
 
-use crate::fields::{Fields, members};
+use crate::fields::Fields;
 use headwater_config::{ADDRESSED, Kind, Lifetime, Mode, Provider, Rule};
 use std::time::SystemTime;
 
@@ -87,10 +87,32 @@ fn set(fields: &mut Fields, value: &[u8]) {
 
 /// Whether the origin forbade sharing or storing.
 fn keeps_private(fields: &Fields) -> bool {
-    fields.members("Cache-Control").any(|directive| {
-        let (name, _) = directive_parts(directive);
-        ["private", "no-store", "no-cache"].iter().any(|word| name.eq_ignore_ascii_case(word.as_bytes()))
-    })
+    fields.members("Cache-Control").any(|directive| forbids(directive) || hidden(directive).any(forbids))
+}
+
+fn forbids(directive: &[u8]) -> bool {
+    let (name, _) = directive_parts(directive);
+    ["private", "no-store", "no-cache"].iter().any(|word| name.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// What stands behind a quote that does not end: some readers see it, others do not.
+fn hidden(directive: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let broken = is_broken(directive);
+    directive.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(move |_| broken)
+}
+
+/// Whether a quote does not end.
+fn is_broken(text: &[u8]) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    for &b in text {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+    }
+    quoted
 }
 
 /// Shortens every lifetime of the origin's that is longer; where there is none, the rule's stands in, as a cache that is
@@ -112,12 +134,13 @@ fn cap(fields: &mut Fields, lifetime: &Lifetime) {
 /// The directives that tell no age, and the ages, none of them longer than `most`.
 fn apart(fields: &Fields, most: u64) -> (Vec<Vec<u8>>, Vec<(&'static str, u64)>) {
     let (mut kept, mut ages) = (Vec::new(), Vec::new());
-    let value: Vec<u8> = fields.all("Cache-Control").collect::<Vec<_>>().join(&b", "[..]);
-    for directive in members(&value) {
+    for directive in fields.members("Cache-Control") {
         let (name, argument) = directive_parts(directive);
         match ["max-age", "s-maxage"].into_iter().find(|age| name.eq_ignore_ascii_case(age.as_bytes())) {
             // An age that cannot be read means that the answer is stale already (RFC 9111, section 4.2.1).
             Some(age) => ages.push((age, seconds(argument).unwrap_or(0).min(most))),
+            // It would swallow what is put behind it; what it may forbid stays forbidden.
+            None if is_broken(directive) => kept.extend(hidden(directive).filter(|part| forbids(part)).map(<[u8]>::to_vec)),
             None => kept.push(directive.to_vec()),
         }
     }
@@ -158,6 +181,88 @@ fn seconds(argument: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fields::members;
+    use proptest::prelude::*;
+
+    /// `Cache-Control` as origins write it, over up to three lines.
+    fn said() -> impl Strategy<Value = Vec<String>> {
+        let select = |all: &'static [&'static str]| prop::sample::select(all).prop_map(str::to_string);
+        let directive = prop_oneof![
+            4 => "(max-age|s-maxage|Max-Age|S-MAXAGE) ?= ?\"?[0-9]{0,22}\"?",
+            1 => select(&["public", "no-transform", "immutable", "stale-while-revalidate=9", "ext=\"a, max-age=7\""]),
+            1 => select(&["private", "no-store", "No-Cache=\"x\"", "private=\"a,b\""]),
+            1 => "[ -~]{0,10}",
+        ];
+        let line = prop::collection::vec(directive, 0..4).prop_map(|all| all.join(", "));
+        prop::collection::vec(line, 0..3)
+    }
+
+    /// Every age that an answer tells, by name.
+    fn ages(lines: &[(String, String)], name: &str) -> Vec<String> {
+        let all = lines.iter().filter(|(name, _)| name.eq_ignore_ascii_case("cache-control"));
+        let all = all.flat_map(|(_, value)| members(value.as_bytes()).map(directive_parts));
+        let ages = all.filter(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()));
+        ages.map(|(_, seconds)| String::from_utf8_lossy(seconds).into_owned()).collect()
+    }
+
+    fn as_fields(lines: &[(impl AsRef<str>, impl AsRef<str>)]) -> Fields {
+        let mut fields = Fields::default();
+        lines.iter().for_each(|(name, value)| fields.push(name.as_ref(), value.as_ref().as_bytes()));
+        fields
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_said_twice_or_for_longer_than_the_cap_and_privacy_stays(
+            said in said(), expires in prop::option::of("[ -~]{0,30}"), mode in "cap|default",
+        ) {
+            let mut lines: Vec<(&str, &str)> = said.iter().map(|value| ("Cache-Control", value.as_str())).collect();
+            lines.extend(expires.as_deref().map(|value| ("Expires", value)));
+            let after = applied(&mode, &lines);
+            let (max_age, s_maxage) = (ages(&after, "max-age"), ages(&after, "s-maxage"));
+            prop_assert!(max_age.len() <= 1 && s_maxage.len() <= 1, "{:?}", after);
+            if keeps_private(&as_fields(&lines)) {
+                prop_assert!(keeps_private(&as_fields(&after)), "{:?}", after);
+            } else if mode == "cap" {
+                prop_assert_eq!(after.len(), 1, "{:?}", after);
+                prop_assert!(!max_age.is_empty() || !s_maxage.is_empty(), "told nothing, a cache may guess: {:?}", after);
+                for seconds in max_age.iter().chain(&s_maxage) {
+                    prop_assert!(seconds.parse::<u64>().is_ok_and(|seconds| seconds <= 100), "{:?}", after);
+                }
+            }
+        }
+
+        #[test]
+        fn set_says_one_thing_and_default_nothing_against_the_origin(said in said()) {
+            let lines: Vec<(&str, &str)> = said.iter().map(|value| ("Cache-Control", value.as_str())).collect();
+            prop_assert_eq!(applied("set", &lines), only("max-age=100"));
+            let same: Vec<(String, String)> = lines.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+            let after = applied("default", &lines);
+            if lines.is_empty() {
+                prop_assert_eq!(after, only("max-age=100"));
+            } else if ages(&same, "max-age").len() <= 1 && ages(&same, "s-maxage").len() <= 1 {
+                prop_assert_eq!(after, same);
+            }
+        }
+
+        #[test]
+        fn no_error_has_a_lifetime(said in said(), status in 500_u16..600, mode in "set|default|cap") {
+            let mut fields = Fields::default();
+            said.iter().for_each(|value| fields.push("Cache-Control", value.as_bytes()));
+            fields.push("CDN-Cache-Control", b"max-age=9");
+            apply(&mut fields, status, &lifetime(&mode, "max-age=100"), None);
+            prop_assert_eq!(fields.iter().collect::<Vec<_>>(), [(&b"Cache-Control"[..], &b"no-store"[..])]);
+        }
+    }
+
+    #[test]
+    fn a_quote_that_does_not_end_hides_nothing() {
+        assert_eq!(applied("cap", &[("Cache-Control", "x=\"a, max-age=500")]), only("max-age=100"));
+        for kept in ["max-age=\", private=\"a,b\"", "x=\"a, private", "x=\"a, max-age=500, No-Store"] {
+            assert_eq!(applied("cap", &[("Cache-Control", kept)]), only(kept));
+        }
+        assert_eq!(applied("cap", &[("Cache-Control", "max-age=5, max-age=6, x=\"a, private")]), only("private, max-age=5"));
+    }
 
     fn lifetime(mode: &str, value: &str) -> Rule {
         let text = format!(
