@@ -99,7 +99,9 @@ pub(crate) fn client_address(fields: &Fields, peer: IpAddr, provider: Option<&Pr
 
 /// The rightmost address that is not the provider's own. What stands further left was written by whoever asked.
 fn forwarded_for(fields: &Fields, provider: &Provider) -> Option<IpAddr> {
-    let members: Vec<&[u8]> = fields.members("X-Forwarded-For").collect();
+    // Addresses need no quotes: one that a user puts in must not swallow what the provider adds.
+    let members = fields.all("X-Forwarded-For").flat_map(|line| line.split(|&b| b == b','));
+    let members: Vec<&[u8]> = members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()).collect();
     let mut from_the_right = members.into_iter().rev();
     // Google's load balancer puts the client's address, then its own.
     if provider.kind == Kind::Google {
@@ -135,6 +137,63 @@ fn address(text: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    fn provider(kind: &str) -> Provider {
+        thread_local!(static MADE: RefCell<HashMap<String, Provider>> = RefCell::default());
+        MADE.with_borrow_mut(|made| made.entry(kind.into()).or_insert_with(|| make(kind)).clone())
+    }
+
+    fn make(kind: &str) -> Provider {
+        let text = format!(
+            "[origin]\nservers = [\"a:1\"]\n[[cdn]]\nname = \"p\"\nkind = \"{kind}\"\nnetworks = [\"198.51.100.0/24\", \"2001:db8:cd::/48\"]\n"
+        );
+        headwater_config::from_text("t", &text).0.unwrap().providers[0].clone()
+    }
+
+    const EDGE: &str = "198.51.100.7";
+
+    proptest! {
+        #[test]
+        fn what_a_user_writes_never_makes_him_another(
+            written in prop::collection::vec("[ -~]{0,30}|[0-9.]{7,15}(, 198.51.100.[0-9]){0,2}", 0..3),
+            user in any::<[u8; 4]>().prop_map(IpAddr::from).prop_filter("a user", |ip| ip.to_string() != EDGE && !ip.to_string().starts_with("198.51.100.")),
+            hops in prop::collection::vec("198\\.51\\.100\\.[1-9]|2001:db8:cd::[1-9]", 0..3),
+            own_line: bool,
+        ) {
+            let added = [&[user.to_string()][..], &hops].concat().join(", ");
+            let mut fields = Fields::default();
+            let mut lines = written;
+            match lines.last_mut() {
+                Some(last) if !own_line => *last += &format!(", {added}"),
+                _ => lines.push(added),
+            }
+            lines.iter().for_each(|line| fields.push("X-Forwarded-For", line.as_bytes()));
+            let peer: IpAddr = EDGE.parse().unwrap();
+            prop_assert_eq!(client_address(&fields, peer, Some(&provider("generic"))), user, "{:?}", lines);
+            prop_assert_eq!(client_address(&fields, peer, None), peer, "a stranger is who connects");
+        }
+
+        #[test]
+        fn no_header_makes_it_fail(value in prop::collection::vec(any::<u8>(), 0..60)) {
+            for kind in Kind::all() {
+                let mut fields = Fields::default();
+                fields.push("X-Forwarded-For", &value);
+                fields.push(kind.client_address_header().unwrap_or("X"), &value);
+                client_address(&fields, EDGE.parse().unwrap(), Some(&provider(kind.name())));
+            }
+        }
+    }
+
+    #[test]
+    fn a_quote_does_not_swallow_what_the_provider_adds() {
+        let mut fields = Fields::default();
+        fields.push("X-Forwarded-For", b"6.6.6.6, \", 192.0.2.1");
+        let found = client_address(&fields, EDGE.parse().unwrap(), Some(&provider("generic")));
+        assert_eq!(found, IpAddr::from([192, 0, 2, 1]));
+    }
 
     #[test]
     fn an_address_is_read_with_port_and_brackets_and_without() {
