@@ -67,4 +67,6 @@ fn finish(mut root: tree::Node, overrides: &[Override], mut mistakes: Vec<Mistak
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -58,6 +58,27 @@ fn split(text: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_measure_or_has_a_remedy(text in "\\PC{0,12}|[0-9]{1,22} ?[smhdBKiMGT]{0,3}") {
+            prop_assert!(duration(&text).is_ok_and(|time| time <= Duration::from_secs(366 * 86_400)) || duration(&text).is_err());
+            prop_assert!(size(&text).is_ok() || size(&text).is_err_and(|remedy| !remedy.is_empty()));
+        }
+
+        #[test]
+        fn what_is_written_is_what_is_read(number in 0_u64..10_000, blank in " {0,2}") {
+            for (unit, seconds) in [("s", 1), ("m", 60), ("h", 3600)] {
+                let expected = Duration::from_secs(number * seconds);
+                let read = duration(&format!("{number}{blank}{unit}"));
+                prop_assert!(read == Ok(expected) || expected > Duration::from_secs(366 * 86_400));
+            }
+            for (unit, power) in [("B", 0), ("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)] {
+                prop_assert_eq!(size(&format!("{number}{blank}{unit}")), Ok(number << power));
+            }
+        }
+    }
 
     #[test]
     fn durations_have_a_unit() {

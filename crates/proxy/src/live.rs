@@ -154,6 +154,35 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_spelling_gets_a_guarded_name_past(
+            name in prop::sample::select([&ALWAYS[..], &UNLESS_PROVEN, &["x-cdn-provider", "true-client-ip", "expect"]].concat()),
+            capitals in any::<u64>(), twins in any::<u64>(),
+        ) {
+            let policy = headwater_config::from_text("t", "[origin]\nservers = [\"a:1\"]\n").0.unwrap();
+            let guard = Guard::new(&policy);
+            let spelt = name.bytes().enumerate().map(|(at, b)| match b {
+                b'-' if twins >> at & 1 == 1 => b'_',
+                b if capitals >> at & 1 == 1 => b.to_ascii_uppercase(),
+                b => b,
+            });
+            let spelt: Vec<u8> = spelt.collect();
+            let expected = if spelt.contains(&b'_') { Guarded::Always } else { guard.of(name.as_bytes()) };
+            prop_assert_ne!(expected, Guarded::No);
+            prop_assert_eq!(guard.of(&spelt), expected, "{}", String::from_utf8_lossy(&spelt));
+        }
+
+        #[test]
+        fn a_name_that_is_not_guarded_passes(name in "[a-zA-Z_-]{1,30}") {
+            let policy = headwater_config::from_text("t", "[origin]\nservers = [\"a:1\"]\n").0.unwrap();
+            let plain = name.to_ascii_lowercase().replace('_', "-");
+            let guarded = ALWAYS.contains(&plain.as_str()) || UNLESS_PROVEN.contains(&plain.as_str());
+            prop_assert!(guarded || Guard::new(&policy).of(name.as_bytes()) == Guarded::No);
+        }
+    }
 
     #[test]
     fn names_are_guarded_with_their_underscore_twins() {

@@ -75,6 +75,7 @@ fn refused(why: &'static str) -> io::Error {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use tokio::io::AsyncWriteExt;
 
     #[test]
     fn version_1_names_the_client_or_nobody() {
@@ -99,11 +100,88 @@ mod tests {
         }
     }
 
+    /// What is read from a connection that sends these pieces: the header, and all that is left behind it.
+    fn read_from(pieces: &[&[u8]]) -> (io::Result<Option<SocketAddr>>, Vec<u8>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            client.set_nodelay(true).unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let sending = async {
+                for piece in pieces {
+                    client.write_all(piece).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                drop(client);
+            };
+            let reading = async {
+                let told = read(&mut stream).await;
+                let mut rest = Vec::new();
+                let _ = stream.read_to_end(&mut rest).await;
+                (told, rest)
+            };
+            futures_util::future::join(sending, reading).await.1
+        })
+    }
+
+    fn in_version_1(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+        let family = if from.is_ipv4() { "TCP4" } else { "TCP6" };
+        format!("PROXY {family} {} {} {} {}\r\n", from.ip(), to.ip(), from.port(), to.port()).into_bytes()
+    }
+
+    fn in_version_2(from: SocketAddr, to: SocketAddr, extensions: &[u8]) -> Vec<u8> {
+        let mut addresses = Vec::new();
+        let family = if from.is_ipv4() { 0x11 } else { 0x21 };
+        for ip in [from.ip(), to.ip()] {
+            match ip {
+                std::net::IpAddr::V4(ip) => addresses.extend(ip.octets()),
+                std::net::IpAddr::V6(ip) => addresses.extend(ip.octets()),
+            }
+        }
+        addresses.extend(from.port().to_be_bytes());
+        addresses.extend(to.port().to_be_bytes());
+        if !extensions.is_empty() {
+            addresses.extend([0x05, 0, extensions.len() as u8]);
+            addresses.extend(extensions);
+        }
+        [SIGNATURE, &[0x21, family][..], &(addresses.len() as u16).to_be_bytes(), &addresses].concat()
+    }
+
+    fn address() -> impl Strategy<Value = (SocketAddr, SocketAddr)> {
+        let ports = (1..=u16::MAX, 1..=u16::MAX);
+        prop_oneof![
+            (any::<[[u8; 4]; 2]>(), ports.clone()).prop_map(|([a, b], (p, q))| ((a, p).into(), (b, q).into())),
+            (any::<[[u8; 16]; 2]>(), ports).prop_map(|([a, b], (p, q))| ((a, p).into(), (b, q).into())),
+        ]
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn what_is_told_is_read_and_what_follows_is_not_touched(
+            (from, to) in address(),
+            second: bool,
+            extensions in prop::collection::vec(any::<u8>(), 0..40),
+            follows in prop::collection::vec(any::<u8>(), 0..200),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        ) {
+            let header = if second { in_version_2(from, to, &extensions) } else { in_version_1(from, to) };
+            let sent = [&header[..], &follows].concat();
+            let mut marks: Vec<usize> = cuts.iter().map(|cut| cut.index(sent.len())).chain([0, sent.len()]).collect();
+            marks.sort_unstable();
+            let pieces: Vec<&[u8]> = marks.windows(2).map(|pair| &sent[pair[0]..pair[1]]).collect();
+            let (told, rest) = read_from(&pieces);
+            prop_assert_eq!(told.unwrap(), Some(from));
+            prop_assert_eq!(rest, follows);
+        }
+
         #[test]
         fn rubbish_is_never_a_panic(rubbish in prop::collection::vec(any::<u8>(), 0..80)) {
             let _ = version_1(&[b"PROXY ", &rubbish[..]].concat());
             let _ = version_2(&[&SIGNATURE[..], &rubbish].concat());
+            let (_, _) = read_from(&[b"PROXY ", &rubbish]);
+            let (_, _) = read_from(&[SIGNATURE, &rubbish]);
         }
     }
 }
