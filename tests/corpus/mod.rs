@@ -5,6 +5,7 @@ mod cases;
 mod differential;
 mod mutate;
 mod oracle;
+mod proven;
 mod recorder;
 
 use cases::{Case, Fate};
@@ -151,10 +152,10 @@ impl House {
             }
         }
         let trailers = request.trailers.iter().filter(|(name, _)| {
-            let plain: Vec<u8> = name.to_ascii_lowercase().iter().map(|&b| if b == b'_' { b'-' } else { b }).collect();
-            let is = |kept_back: &&str| kept_back.as_bytes() == plain;
-            let decides = DECIDES.iter().any(|decides| decides.as_bytes().eq_ignore_ascii_case(name));
-            !decides && plain != b"expect" && !KEPT_BACK.iter().any(is)
+            let lower = name.to_ascii_lowercase();
+            let plain: Vec<u8> = lower.iter().map(|&b| if b == b'_' { b'-' } else { b }).collect();
+            let decides = DECIDES.iter().any(|decides| decides.as_bytes() == lower);
+            !decides && plain != b"expect" && !KEPT_BACK.iter().any(|kept_back| kept_back.as_bytes() == plain)
         });
         Request { minor: 1, fields, trailers: trailers.cloned().collect(), ..request.clone() }
     }

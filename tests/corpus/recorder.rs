@@ -46,6 +46,12 @@ impl Recorder {
         self.memory.requests.lock().unwrap().get(&of).cloned().unwrap_or_default()
     }
 
+    /// The request for a target, whoever it is from.
+    pub fn asked(&self, target: &[u8]) -> Option<Request> {
+        let requests = self.memory.requests.lock().unwrap();
+        requests.values().flatten().find(|request| request.target == target).cloned()
+    }
+
     /// What was begun for somebody and not ended.
     pub fn halves(&self, of: IpAddr) -> Vec<Vec<u8>> {
         self.memory.halves.lock().unwrap().get(&of).cloned().unwrap_or_default()
