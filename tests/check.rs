@@ -1,8 +1,11 @@
 //! The command line: what it says of a configuration, and how it exits.
 
-use headwater_testkit::{Headwater, Origin, get, run};
-use std::path::PathBuf;
-use std::process::Output;
+use headwater_testkit::{Authority, Headwater, Origin, get, run};
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 fn file(name: &str, text: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("headwater-check-{name}-{}.toml", std::process::id()));
@@ -77,6 +80,82 @@ fn a_rule_that_no_path_reaches_is_warned_of() {
     assert_eq!(code, Some(0));
     assert!(err.contains("warning: no path can reach this rule") && err.contains(":8:8"), "{err}");
     assert!(out.contains("usable, with 1 warning"), "{out}");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_warned_of_and_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let allow = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    allow(folder.path(), 0o755);
+    // Root may write everything, so that nobody is asked in its place.
+    let nobody = (std::fs::metadata(folder.path()).unwrap().uid() == 0).then_some(65_534);
+    let binary = folder.path().join("headwater");
+    std::fs::copy(headwater_testkit::binary(), &binary).unwrap();
+    let log = folder.path().join("access.log");
+    std::fs::write(&log, "a line\n").unwrap();
+    allow(&log, 0o444);
+    let sealed = folder.path().join("sealed");
+    std::fs::create_dir(&sealed).unwrap();
+    allow(&sealed, 0o555);
+    let config = folder.path().join("headwater.toml");
+    for (path, expected) in
+        [(log.clone(), "cannot be opened for appending"), (sealed.join("access.log"), "cannot be made")]
+    {
+        let text = format!("[origin]\nservers = [\"a:1\"]\n[log]\naccess = \"{}\"\n", path.display());
+        std::fs::write(&config, text).unwrap();
+        allow(&config, 0o644);
+        let mut check = Command::new(&binary);
+        check.arg("check").arg(&config);
+        if let Some(nobody) = nobody {
+            check.uid(nobody).gid(nobody);
+        }
+        let (code, out, err) = said(&check.output().unwrap());
+        assert_eq!(code, Some(0), "{err}");
+        assert!(err.contains(expected) && err.contains(":4:10"), "{err}");
+        assert!(out.contains("usable, with 1 warning"), "{out}");
+    }
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "a line\n");
+    assert!(!sealed.join("access.log").exists());
+}
+
+#[test]
+fn a_variable_that_sets_nothing_is_warned_of() {
+    let path = file("stray", "[origin]\nservers = [\"a:1\"]\n");
+    let check = |name: &str| {
+        let mut check = Command::new(headwater_testkit::binary());
+        said(&check.arg("check").arg(&path).env_remove("HEADWATER_BIN").env(name, "1").output().unwrap())
+    };
+    let (code, _, err) = check("HEADWATER_NONSENSE");
+    assert!(code == Some(0) && err.contains("warning: the variable HEADWATER_NONSENSE sets nothing"), "{err}");
+    assert_eq!(check("HEADWATER_BIN").2, "");
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_now_or_a_key_that_everybody_reads_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Tests");
+    for (first, last, mode, expected) in [
+        ((2020, 1, 2), (2020, 3, 4), 0o600, &["for CN=pull.example.com expired on 2020-03-04"][..]),
+        ((2120, 1, 2), (2120, 3, 4), 0o600, &["for CN=pull.example.com is not valid before 2120-01-02"]),
+        ((2020, 1, 2), (2120, 3, 4), 0o644, &["everybody on this machine can read"]),
+        ((2020, 1, 2), (2020, 3, 4), 0o604, &["expired on 2020-03-04", "everybody on this machine can read"]),
+        ((2020, 1, 2), (2120, 3, 4), 0o640, &[]),
+    ] {
+        let pair = authority.issue_between(folder.path(), "pull", "pull.example.com", first, last);
+        std::fs::set_permissions(&pair.key, Permissions::from_mode(mode)).unwrap();
+        let (code, out, err) = check(
+            "certificate",
+            &format!(
+                "[listen]\nhttps = [\"127.0.0.1:8443\"]\n[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n[origin]\nservers = [\"a:1\"]\n",
+                pair.certificate.display(),
+                pair.key.display()
+            ),
+        );
+        assert_eq!(code, Some(0), "{err}");
+        assert_eq!(err.matches("warning:").count(), expected.len(), "{err}");
+        assert!(expected.iter().all(|expected| err.contains(expected)), "{expected:?} {err}{out}");
+    }
 }
 
 #[test]

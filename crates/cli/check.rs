@@ -65,7 +65,10 @@ impl Check {
 
 /// What lies over the file: the environment, then the command line.
 pub fn overrides(settings: &[String]) -> Result<Vec<Override>, Mistake> {
-    let mut overrides = Override::from_environment(std::env::vars());
+    // What is no Unicode is no setting either.
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut overrides = Override::from_environment(variables);
     for setting in settings {
         overrides.push(Override::from_argument(setting)?);
     }

@@ -319,10 +319,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    const ORIGIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
+
     #[test]
     fn headwater_takes_the_demos_config_without_a_warning() {
         let secrets: Vec<String> = VENDORS.iter().map(|_| secret()).collect();
-        let (policy, mistakes) = headwater_config::from_text("demo", &config(HTTP, ADMIN, ADMIN, &secrets));
+        let (policy, mistakes) = headwater_config::from_text("demo", &config(HTTP, ADMIN, ORIGIN, &secrets));
         let shown: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         assert!(shown.is_empty(), "{shown:#?}");
         assert_eq!(policy.unwrap().providers.len(), 3);

@@ -1,21 +1,21 @@
 //! Turns what was written into a policy, or into all its mistakes.
 
-use crate::networks;
+use crate::contradictions;
+use crate::listen;
+use crate::log;
+use crate::metrics;
+use crate::names;
 use crate::origin;
 use crate::pages;
-use crate::policy::{
-    AccessLog, Answer, Beacon, Http2, Identify, Limits, Listen, Log, LogFormat, Metrics, Policy, Verdict, Whoopsie,
-};
+use crate::policy::{Answer, Beacon, Http2, Identify, Limits, Policy, Verdict, Whoopsie};
 use crate::providers;
-use crate::reader::{At, Mistakes, Table};
+use crate::reader::{Mistakes, Table};
 use crate::rules::{self, Gzip, Inherited};
-use crate::secret;
 use crate::source::{Mistake, Severity};
 use crate::tls;
 use crate::tree::Node;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let protocols = [("tls", Http2::Tls), ("off", Http2::Off), ("all", Http2::All)];
     let http2 = listen.one_of("http2", &protocols).unwrap_or(Http2::Tls);
     let tls = tls::read(section("tls"), http2);
-    let listen = read_listen(listen, http2, tls.is_some() || top.has("tls"));
+    let listen = listen::read(listen, http2, tls.is_some() || top.has("tls"));
     let origin = origin::read(section("origin"), top.has("origin"));
     let (limits, max_body) = read_limits(section("limits"));
     let identify = read_identify(section("identify"));
@@ -61,8 +61,8 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let beacon = read_beacon(section("beacon"));
     let whoopsie = read_whoopsie(section("whoopsie"));
     let geo = read_geo(section("geo"));
-    let log = read_log(section("log"));
-    let metrics = read_metrics(section("metrics"));
+    let log = log::read(section("log"));
+    let metrics = metrics::read(section("metrics"));
     top.done();
 
     let mut policy = Policy {
@@ -81,6 +81,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
         hash: String::new(),
     };
     policy.hash = hash(&policy);
+    mistakes.borrow_mut().extend(contradictions::find(&policy, root));
     let mistakes = mistakes.into_inner();
     let usable = mistakes.iter().all(|mistake| mistake.severity != Severity::Error);
     (usable.then_some(policy), mistakes)
@@ -101,67 +102,6 @@ fn hash(policy: &Policy) -> String {
     policy.geo.as_ref().map(|geo| geo.metadata().build_epoch).hash(&mut hasher);
     policy.tls.as_ref().map(|tls| tls.fingerprint).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
-}
-
-fn address(table: &Table<'_>, text: &At<String>) -> Option<SocketAddr> {
-    let parsed = text.value.parse().ok();
-    if parsed.is_none() {
-        table.mistake(Mistake::at(
-            &text.place,
-            format!("\"{}\" is no address to listen on", text.value),
-            "write an IP address and a port, for example \"0.0.0.0:8080\" or \"[::]:8080\"",
-        ));
-    }
-    parsed
-}
-
-fn read_listen(table: Table<'_>, http2: Http2, has_tls: bool) -> Listen {
-    let https: Vec<SocketAddr> = table
-        .strings("https", "[\"0.0.0.0:8443\"]")
-        .map(|list| list.iter().filter_map(|text| address(&table, text)).collect())
-        .unwrap_or_default();
-    if !https.is_empty() && !has_tls {
-        table.mistake(Mistake::at(
-            &table.place_of("https"),
-            "there is no certificate to listen with",
-            "add [tls] with certificate = \"PATH\" and key = \"PATH\"",
-        ));
-    }
-    let http = match table.strings("http", "[\"0.0.0.0:8080\"]") {
-        Some(list) => {
-            if list.is_empty() && https.is_empty() {
-                table.mistake(Mistake::at(
-                    &table.place_of("http"),
-                    "there is nowhere to listen",
-                    "write for example http = [\"0.0.0.0:8080\"]",
-                ));
-            }
-            list.iter().filter_map(|text| address(&table, text)).collect()
-        }
-        None => vec![SocketAddr::from(([0, 0, 0, 0], 8080))],
-    };
-    let admin = table
-        .string("admin", "\"127.0.0.1:9180\"")
-        .and_then(|text| address(&table, &text))
-        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9180)));
-    let admin_token = table
-        .string("admin_token", "\"env:HEADWATER_TOKEN\"")
-        .filter(|text| !text.value.is_empty())
-        .and_then(|text| secret::resolve(&text, "the admin token").map_err(|mistake| table.mistake(mistake)).ok());
-    if admin_token.is_none() && !admin.ip().is_loopback() {
-        table.mistake(Mistake::at(
-            &table.place_of("admin"),
-            format!("anybody who reaches {admin} could change things"),
-            "add admin_token = \"env:NAME\", or let admin listen on 127.0.0.1",
-        ));
-    }
-    let workers = table.integer("workers", 0..=1024).unwrap_or(0) as usize;
-    let proxy_protocol_from = table
-        .strings("proxy_protocol_from", "[\"10.0.0.0/8\"]")
-        .map(|list| networks::read(&list, &mut table.mistakes().borrow_mut()))
-        .unwrap_or_default();
-    table.done();
-    Listen { http, https, http2, proxy_protocol_from, admin, admin_token, workers }
 }
 
 fn read_limits(table: Table<'_>) -> (Limits, u64) {
@@ -189,11 +129,17 @@ fn read_limits(table: Table<'_>) -> (Limits, u64) {
 fn read_identify(table: Table<'_>) -> Identify {
     let verdicts = [("serve", Verdict::Serve), ("deny", Verdict::Deny)];
     let header = table.string("header", "\"X-CDN-Provider\"");
-    if let Some(header) = header.as_ref().filter(|header| !providers::is_header_name(&header.value)) {
+    if let Some(header) = header.as_ref().filter(|header| !names::is_header_name(&header.value)) {
         table.mistake(Mistake::at(
             &header.place,
             format!("\"{}\" cannot be a header's name", header.value),
             "write letters, digits and -, for example \"X-CDN-Provider\"",
+        ));
+    } else if let Some(header) = header.as_ref().filter(|header| names::has_a_meaning(&header.value)) {
+        table.mistake(Mistake::at(
+            &header.place,
+            format!("the header {} has another meaning already", header.value),
+            "use a header of its own for the tag, for example \"X-CDN-Provider\"",
         ));
     }
     let identify = Identify {
@@ -257,7 +203,10 @@ fn read_beacon(table: Table<'_>) -> Beacon {
         ));
     }
     let url = table.string("url", "\"https://beacons.example.net/status/images/beacon.gif\"");
-    if let Some(url) = url.as_ref().filter(|url| !url.value.is_empty() && !is_url(&url.value)) {
+    if let Some(url) = url.as_ref().filter(|url| {
+        // The page adds a query of its own.
+        !url.value.is_empty() && (!is_url(&url.value) || url.value.contains(['?', '#']))
+    }) {
         table.mistake(Mistake::at(&url.place, "this is no absolute URL", "write https://HOST/PATH, without a query"));
     }
     let beacon = Beacon {
@@ -314,59 +263,4 @@ fn read_geo(table: Table<'_>) -> Option<Arc<maxminddb::Reader<Vec<u8>>>> {
     });
     table.done();
     reader.map(Arc::new)
-}
-
-fn read_log(table: Table<'_>) -> Log {
-    let access = table.string("access", "\"stdout\"");
-    let access = match access.as_ref().map(|text| text.value.as_str()) {
-        None | Some("stdout") => AccessLog::Stdout,
-        Some("off") => AccessLog::Off,
-        Some(path) => {
-            let folder = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty());
-            if let (Some(access), Some(folder)) = (&access, folder.filter(|folder| !folder.is_dir())) {
-                table.mistake(Mistake::at(
-                    &access.place,
-                    format!("there is no folder {}", folder.display()),
-                    "make it, or write \"stdout\" or \"off\"",
-                ));
-            }
-            AccessLog::File(PathBuf::from(path))
-        }
-    };
-    let formats = [("combined", LogFormat::Combined), ("json", LogFormat::Json)];
-    let log = Log { access, format: table.one_of("format", &formats).unwrap_or(LogFormat::Combined) };
-    table.done();
-    log
-}
-
-fn read_metrics(table: Table<'_>) -> Metrics {
-    let sink = |key: &'static str, port: &str| {
-        let text = table.string(key, &format!("\"127.0.0.1:{port}\""))?;
-        let (host, number) = text.value.rsplit_once(':').unwrap_or_default();
-        if !text.value.is_empty() && (host.is_empty() || number.parse::<u16>().is_err()) {
-            table.mistake(Mistake::at(
-                &text.place,
-                format!("\"{}\" is no host and port", text.value),
-                format!("write for example \"127.0.0.1:{port}\", or leave it empty"),
-            ));
-        }
-        Some(text.value).filter(|value| !value.is_empty())
-    };
-    let graphite = sink("graphite", "2003");
-    let statsd = sink("statsd", "8125");
-    let prefix = table.string("prefix", "\"headwater\"");
-    if let Some(prefix) = &prefix {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-        if prefix.value.is_empty() || !prefix.value.bytes().all(plain) {
-            table.mistake(Mistake::at(&prefix.place, "this cannot begin a name", "write letters, digits, -, _ and ."));
-        }
-    }
-    let metrics = Metrics {
-        graphite,
-        statsd,
-        prefix: prefix.map_or_else(|| "headwater".into(), |prefix| prefix.value),
-        interval: table.duration("interval").unwrap_or(10 * SECOND),
-    };
-    table.done();
-    metrics
 }

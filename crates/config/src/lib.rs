@@ -12,10 +12,18 @@
 //! ```
 
 mod compile;
+mod contradictions;
+mod lifetime;
+mod listen;
+mod log;
+mod metrics;
+mod names;
 pub mod networks;
 mod origin;
+mod overrides;
 pub mod pages;
 mod policy;
+mod proofs;
 mod providers;
 mod reach;
 mod reader;
@@ -25,9 +33,11 @@ mod source;
 pub mod tls;
 mod tree;
 pub mod units;
+mod validity;
 
 pub use networks::Networks;
 pub use origin::{Checks, Ejection, Origin, OriginServer, OriginTls, Way};
+pub use overrides::Override;
 pub use pages::{Page, Part};
 pub use policy::{
     AccessLog, Answer, Beacon, Http2, Identify, Limits, Listen, Log, LogFormat, Metrics, Policy, Verdict, Whoopsie,
@@ -37,7 +47,6 @@ pub use rules::{Gzip, Lifetime, Mode, Rule, Rules, Statuses};
 pub use secret::Secret;
 pub use source::{Mistake, Place, Severity, Source};
 pub use tls::Tls;
-pub use tree::Override;
 
 use std::path::Path;
 
@@ -60,9 +69,7 @@ pub fn from_text(name: &str, text: &str) -> (Option<Policy>, Vec<Mistake>) {
 }
 
 fn finish(mut root: tree::Node, overrides: &[Override], mut mistakes: Vec<Mistake>) -> (Option<Policy>, Vec<Mistake>) {
-    for setting in overrides {
-        tree::lay_over(&mut root, setting, &mut mistakes);
-    }
+    overrides::lay_over(&mut root, overrides, &mut mistakes);
     compile::compile(&root, mistakes)
 }
 

@@ -6,8 +6,8 @@ pub use import::import;
 
 use crate::reader::{At, closest};
 use crate::source::{Mistake, Place, Source};
-use ipnet::IpNet;
-use std::net::IpAddr;
+use ipnet::{IpNet, Ipv6Net};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 /// The lists that are built in, with the vendor's name for each. Source and date stand in the files.
@@ -85,7 +85,10 @@ pub(crate) fn read(entries: &[At<String>], mistakes: &mut Vec<Mistake>) -> Netwo
             }
         } else {
             match parse(text) {
-                Some(network) => networks.push(network),
+                Some(network) => {
+                    mistakes.extend(doubt(&network, text, &entry.place));
+                    networks.push(network);
+                }
                 None => {
                     let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
                     let remedy = match closest(text, &names) {
@@ -115,10 +118,14 @@ fn read_list(source: &Arc<Source>, networks: &mut Vec<IpNet>, mistakes: &mut Vec
     for line in source.text.split_inclusive('\n') {
         let text = line.split('#').next().unwrap_or("").trim();
         if !text.is_empty() {
+            let place = Place { source: source.clone(), span: start..start + line.trim_end().len() };
             match parse(text) {
-                Some(network) => networks.push(network),
+                Some(network) => {
+                    mistakes.extend(doubt(&network, text, &place));
+                    networks.push(network);
+                }
                 None => mistakes.push(Mistake::at(
-                    &Place { source: source.clone(), span: start..start + line.trim_end().len() },
+                    &place,
                     format!("\"{text}\" is no network"),
                     "write one network a line, for example 192.0.2.0/24; a comment begins with #",
                 )),
@@ -131,6 +138,37 @@ fn read_list(source: &Arc<Source>, networks: &mut Vec<IpNet>, mistakes: &mut Vec
 /// A network, or an address as the network of itself.
 pub(crate) fn parse(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// Whether a network holds so much of the internet that lying in it proves nothing. Nobody who runs a CDN has an IPv4 `/7` or
+/// an IPv6 `/15`; private addresses (RFC 4193) are no part of the internet.
+pub(crate) fn is_too_wide(network: &IpNet) -> bool {
+    const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
+    const PRIVATE: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7);
+    match network {
+        IpNet::V4(network) => network.prefix_len() < 8,
+        IpNet::V6(network) if MAPPED.contains(network) => network.prefix_len() < 96 + 8,
+        IpNet::V6(network) if network.contains(&MAPPED) => true,
+        IpNet::V6(network) => network.prefix_len() < 16 && !PRIVATE.contains(network),
+    }
+}
+
+/// What is to be said of a network that can be read.
+fn doubt(network: &IpNet, text: &str, place: &Place) -> Option<Mistake> {
+    if is_too_wide(network) {
+        return Some(Mistake::at(
+            place,
+            format!("{text} is too wide to prove anything"),
+            "name the networks that the connections come from, for example \"192.0.2.0/24\"",
+        ));
+    }
+    (network.addr() != network.network()).then(|| {
+        Mistake::warning(
+            place,
+            format!("{text} is an address within a network, and stands for all of {}", network.trunc()),
+            format!("write {} for the network, or {} for the address alone", network.trunc(), network.addr()),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -149,6 +187,28 @@ mod tests {
         }
         for outside in ["192.0.1.255", "192.0.3.0", "2001:db9::", "198.51.100.8", "::"] {
             assert!(!networks.contains(outside.parse().unwrap()), "{outside}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_wide_proves_nothing() {
+        for (text, expected) in [
+            ("0.0.0.0/0", true),
+            ("128.0.0.0/1", true),
+            ("192.0.0.0/7", true),
+            ("10.0.0.0/8", false),
+            ("::/0", true),
+            ("2000::/3", true),
+            ("2a00::/12", true),
+            ("2001:db8::/32", false),
+            ("fc00::/7", false),
+            ("fd00::/8", false),
+            ("f000::/4", true),
+            ("::ffff:0:0/96", true),
+            ("::ffff:0:0/90", true),
+            ("::ffff:10.0.0.0/104", false),
+        ] {
+            assert_eq!(is_too_wide(&parse(text).unwrap()), expected, "{text}");
         }
     }
 

@@ -1,9 +1,11 @@
 //! Providers: what a `[[cdn]]` entry says, and what is known of each vendor.
 
+use crate::names::{has_a_meaning, is_header_name};
 use crate::networks::{self, Networks};
+use crate::proofs;
 use crate::reader::{Mistakes, Table};
 use crate::secret::{self, Secret};
-use crate::source::Mistake;
+use crate::source::{Mistake, Place};
 
 /// The vendor behind a provider. It decides which headers are read and which are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,7 +218,7 @@ fn read_one(table: Table<'_>, tag_header: &str, asks_for_certificates: bool, oth
             ));
         }
     }
-    let secret = table.table("secret").and_then(|secret| read_secret(secret, tag_header));
+    let secret = table.table("secret").and_then(|secret| read_secret(secret, kind, tag_header, others));
     let networks = table.strings("networks", "[\"192.0.2.0/24\"]");
     let certificate = table.string("client_certificate", "\"fastly.pull.example.com\"");
     if let Some(certificate) = certificate.as_ref().filter(|_| !asks_for_certificates) {
@@ -236,20 +238,26 @@ fn read_one(table: Table<'_>, tag_header: &str, asks_for_certificates: bool, oth
             "add secret = { header = \"X-CDN-Secret\", values = [\"env:NAME\"] } or networks = [..]",
         ));
     }
+    if let (Some(kind), Some(list)) = (kind, &networks) {
+        table.mistakes().borrow_mut().extend(proofs::doubt_lists(kind, list));
+    }
+    if let (Some(kind), Some(name)) = (kind, &name) {
+        table.mistakes().borrow_mut().extend(proofs::doubt_name(kind, name));
+    }
     let networks = networks.map(|list| networks::read(&list, &mut table.mistakes().borrow_mut())).unwrap_or_default();
     table.done();
     let certificate = certificate.map(|name| name.value);
     Some(Provider { name: name?.value, kind: kind?, secret, certificate, networks })
 }
 
-fn read_secret(table: Table<'_>, tag_header: &str) -> Option<SecretHeader> {
+fn read_secret(table: Table<'_>, kind: Option<Kind>, tag_header: &str, others: &[Provider]) -> Option<SecretHeader> {
     let header = table.string("header", "\"X-CDN-Secret\"");
     let values = table.strings("values", "[\"env:FASTLY_PULL_SECRET\"]");
     if header.is_none() && !table.has("header") {
         table.mistake(Mistake::at(&table.place, "the secret has no header", "add header = \"X-CDN-Secret\""));
     }
     if let Some(header) = &header {
-        check_secret_header(&header.value, tag_header, &header.place, table.mistakes());
+        check_secret_header(&header.value, kind, tag_header, &header.place, table.mistakes());
     }
     match &values {
         Some(values) if values.is_empty() || values.len() > 4 => table.mistake(Mistake::at(
@@ -264,43 +272,34 @@ fn read_secret(table: Table<'_>, tag_header: &str) -> Option<SecretHeader> {
     }
     let mut secrets = Vec::new();
     for value in values.unwrap_or_default() {
-        match secret::resolve(&value, "a provider's secret") {
-            Ok(secret) => {
-                if secret.expose().len() < 16 {
-                    table.mistake(Mistake::warning(
-                        &value.place,
-                        "this secret is shorter than 16 characters and may be guessed",
-                        "use the output of `openssl rand -hex 32`",
-                    ));
-                }
-                secrets.push(secret);
-            }
-            Err(mistake) => table.mistake(mistake),
+        if let Some(secret) = secret::resolve(&value, "a provider's secret", table.mistakes()) {
+            table.mistakes().borrow_mut().extend(proofs::doubt_secret(&secret, &value.place, &secrets, others));
+            secrets.push(secret);
         }
     }
     table.done();
     Some(SecretHeader { header: header?.value, values: secrets })
 }
 
-fn check_secret_header(name: &str, tag_header: &str, place: &crate::source::Place, mistakes: &Mistakes) {
-    const USED: [&str; 8] =
-        ["host", "connection", "content-length", "transfer-encoding", "via", "x-forwarded-for", "forwarded", "date"];
+fn check_secret_header(name: &str, kind: Option<Kind>, tag_header: &str, place: &Place, mistakes: &Mistakes) {
+    let starts = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     if !is_header_name(name) {
         mistakes.borrow_mut().push(Mistake::at(
             place,
             format!("\"{name}\" cannot be a header's name"),
             "write letters, digits and -, for example \"X-CDN-Secret\"",
         ));
-    } else if USED.contains(&name.to_ascii_lowercase().as_str()) || name.eq_ignore_ascii_case(tag_header) {
+    } else if has_a_meaning(name) || name.eq_ignore_ascii_case(tag_header) {
         mistakes.borrow_mut().push(Mistake::at(
             place,
-            format!("the header {name} has another meaning already"),
+            format!("the header {name} has another meaning already, and the app would never see it again"),
             "use a header of its own for the secret, for example \"X-CDN-Secret\"",
         ));
+    } else if kind == Some(Kind::CloudFront) && (starts("X-Amz-") || starts("X-Edge-")) {
+        mistakes.borrow_mut().push(Mistake::warning(
+            place,
+            format!("CloudFront adds no header that is named like {name}"),
+            "use a name that begins with neither X-Amz- nor X-Edge-, for example \"X-CDN-Secret\"",
+        ));
     }
-}
-
-/// Letters, digits, `-` and `_`: narrower than RFC 9110's token, and what every CDN's console takes.
-pub(crate) fn is_header_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }

@@ -1,6 +1,8 @@
 //! Rules: the ordered list that maps a path to its lifetime, compression and limits.
 
-use crate::providers::{Provider, Targeted, is_header_name};
+use crate::lifetime::{self, max_age};
+use crate::names::is_header_name;
+use crate::providers::{Provider, Targeted};
 use crate::reach::{Reach, reach};
 use crate::reader::{At, Table};
 use crate::source::Mistake;
@@ -203,8 +205,28 @@ fn read_path(table: &Table<'_>, earlier: &mut Vec<String>) -> Option<Regex> {
         };
         table.mistake(Mistake::warning(&path.place, "no path can reach this rule", remedy));
     }
+    table.mistakes().borrow_mut().extend(doubt_path(&path));
     earlier.push(path.value);
     Some(regex)
+}
+
+/// Catches what is meant for a shell or a URL, and is a regular expression all the same.
+fn doubt_path(path: &At<String>) -> Option<Mistake> {
+    if path.value.ends_with("/*") {
+        let start = path.value.trim_start_matches('^').trim_end_matches('*');
+        return Some(Mistake::warning(
+            &path.place,
+            "this is a regular expression, in which /* stands for any number of slashes",
+            format!("for all below a folder write '^{start}'"),
+        ));
+    }
+    path.value.contains(r"\?").then(|| {
+        Mistake::warning(
+            &path.place,
+            "a path has no query: what follows the question mark in a URL is not looked at",
+            r"leave \? and what follows it out",
+        )
+    })
 }
 
 fn read_one(
@@ -272,7 +294,7 @@ fn read_lifetime(table: &Table<'_>) -> Option<Lifetime> {
         }
         return None;
     };
-    check_cache_control(table, &value);
+    lifetime::check(table, &value, None);
     let mode = mode.unwrap_or(Mode::Set);
     let max_age = max_age(&value.value);
     if mode == Mode::Cap && max_age.is_none() {
@@ -291,6 +313,13 @@ fn read_lifetime(table: &Table<'_>) -> Option<Lifetime> {
 
 fn read_statuses(table: &Table<'_>, patterns: &[At<String>]) -> Statuses {
     let mut ranges = Vec::new();
+    if patterns.is_empty() {
+        table.mistake(Mistake::warning(
+            &table.place_of("status"),
+            "this lifetime is for no answer at all",
+            "write status = [\"2xx\", \"304\"], or leave cache_control out",
+        ));
+    }
     for pattern in patterns {
         let text = pattern.value.as_str();
         match Statuses::range(text) {
@@ -308,38 +337,6 @@ fn read_statuses(table: &Table<'_>, patterns: &[At<String>]) -> Statuses {
         }
     }
     Statuses(ranges)
-}
-
-fn check_cache_control(table: &Table<'_>, value: &At<String>) {
-    let text = &value.value;
-    if text.trim().is_empty() || !text.bytes().all(|b| matches!(b, 0x20..=0x7e)) {
-        table.mistake(Mistake::at(&value.place, "this is no Cache-Control", "write for example \"max-age=3600\""));
-        return;
-    }
-    for name in ["max-age", "s-maxage"] {
-        let all: Vec<&str> =
-            directives(text).filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, v)| v).collect();
-        if all.len() > 1 {
-            table.mistake(Mistake::at(&value.place, format!("two {name} in one lifetime"), "leave one out"));
-        } else if all.iter().any(|seconds| seconds.parse::<u32>().is_err()) {
-            table.mistake(Mistake::at(
-                &value.place,
-                format!("{name} needs a whole number of seconds below 2^32"),
-                format!("write for example {name}=3600"),
-            ));
-        }
-    }
-}
-
-fn directives(value: &str) -> impl Iterator<Item = (&str, &str)> {
-    value.split(',').map(|directive| {
-        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
-        (name.trim(), value.trim())
-    })
-}
-
-fn max_age(value: &str) -> Option<u64> {
-    directives(value).find(|(name, _)| name.eq_ignore_ascii_case("max-age")).and_then(|(_, v)| v.parse().ok())
 }
 
 fn read_targeted(table: &Table<'_>, providers: &[Provider]) -> Vec<(usize, Targeted, String)> {
@@ -380,7 +377,7 @@ fn read_targeted(table: &Table<'_>, providers: &[Provider]) -> Vec<(usize, Targe
                     remedy,
                 ));
             }
-            check_cache_control(table, &value);
+            lifetime::check(table, &value, Some(targeted));
             all.push((index, targeted, value.value));
         }
         headers.done();

@@ -1,8 +1,10 @@
 //! Secrets: written in place, or named by `env:NAME` or `file:PATH`, and never shown.
 
-use crate::reader::At;
-use crate::source::Mistake;
+use crate::reader::{At, Mistakes};
+use crate::source::{Mistake, Place};
 use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 /// A secret's bytes. Neither `Debug` nor any log shows them.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,7 +24,29 @@ impl fmt::Debug for Secret {
 }
 
 /// Fetches the secret that a setting names.
-pub(crate) fn resolve(written: &At<String>, what: &str) -> Result<Secret, Mistake> {
+pub(crate) fn resolve(written: &At<String>, what: &str, mistakes: &Mistakes) -> Option<Secret> {
+    if let Some(path) = written.value.strip_prefix("file:") {
+        mistakes.borrow_mut().extend(exposed(Path::new(path), &written.place));
+    }
+    fetch(written, what).map_err(|mistake| mistakes.borrow_mut().push(mistake)).ok()
+}
+
+/// A warning if everybody on this machine can read a file that is for Headwater alone.
+pub(crate) fn exposed(path: &Path, place: &Place) -> Option<Mistake> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    (mode & 0o004 != 0).then(|| {
+        Mistake::warning(
+            place,
+            format!("everybody on this machine can read {}", path.display()),
+            format!(
+                "chmod o-rwx {}, and make the user that Headwater runs as its owner or of its group",
+                path.display()
+            ),
+        )
+    })
+}
+
+fn fetch(written: &At<String>, what: &str) -> Result<Secret, Mistake> {
     let text = if let Some(name) = written.value.strip_prefix("env:") {
         std::env::var(name).map_err(|_| {
             Mistake::at(

@@ -3,7 +3,9 @@
 
 use crate::policy::Http2;
 use crate::reader::{At, Table};
+use crate::secret;
 use crate::source::Mistake;
+use crate::validity;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -143,6 +145,7 @@ fn read_pair(table: &Table<'_>, all: &Table<'_>) -> Option<(Vec<String>, Arc<Cer
 /// A certificate with those between it and its authority, and the key it was issued for.
 pub(crate) fn read_key(table: &Table<'_>, certificate: &At<String>, key: &At<String>) -> Option<CertifiedKey> {
     let chain = read_certificates(table, certificate)?;
+    table.mistakes().borrow_mut().extend(secret::exposed(Path::new(&key.value), &key.place));
     let secret = PrivateKeyDer::from_pem_file(&key.value)
         .map_err(|error| unreadable(table, key, "a private key", &error))
         .ok()?;
@@ -170,7 +173,11 @@ pub(crate) fn lacks<T>(all: &Table<'_>, alone: &At<String>, one: &str, other: &s
 fn read_certificates(table: &Table<'_>, path: &At<String>) -> Option<Vec<CertificateDer<'static>>> {
     let read = CertificateDer::pem_file_iter(Path::new(&path.value)).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
-        Ok(chain) if !chain.is_empty() => Some(chain),
+        Ok(chain) if !chain.is_empty() => {
+            let doubts = validity::doubt(&chain, Path::new(&path.value), &path.place);
+            table.mistakes().borrow_mut().extend(doubts);
+            Some(chain)
+        }
         Ok(_) => {
             unreadable(table, path, "a certificate", &"there is none in it");
             None

@@ -1,4 +1,4 @@
-//! The settings as written: a tree of values, each with its place, from the file, `--set` and the environment.
+//! The settings as written: a tree of values, each with its place.
 
 use crate::source::{Mistake, Place, Source};
 use std::path::Path;
@@ -32,6 +32,25 @@ pub(crate) struct Entry {
     pub node: Node,
 }
 
+impl Node {
+    /// What stands under a path of keys.
+    pub fn find(&self, path: &[&str]) -> Option<&Node> {
+        let Some((key, rest)) = path.split_first() else { return Some(self) };
+        let Value::Table(entries) = &self.value else { return None };
+        entries.iter().find(|entry| entry.key == *key)?.node.find(rest)
+    }
+
+    /// Whether a string of that text stands anywhere in it.
+    pub fn holds_text(&self, wanted: &str) -> bool {
+        match &self.value {
+            Value::String(text) => text == wanted,
+            Value::Array(items) => items.iter().any(|item| item.holds_text(wanted)),
+            Value::Table(entries) => entries.iter().any(|entry| entry.node.holds_text(wanted)),
+            _ => false,
+        }
+    }
+}
+
 impl Value {
     /// What a user calls it.
     pub fn kind(&self) -> &'static str {
@@ -44,44 +63,6 @@ impl Value {
             Value::Array(_) => "a list",
             Value::Table(_) => "a table",
         }
-    }
-}
-
-/// A setting from outside the file.
-#[derive(Clone, Debug)]
-pub struct Override {
-    /// `--set`, or the variable's name.
-    pub from: String,
-    /// `section.key`
-    pub key: String,
-    /// A TOML value; what is none is taken as a string.
-    pub value: String,
-}
-
-impl Override {
-    /// Reads `KEY=VALUE` as `--set` has it.
-    pub fn from_argument(argument: &str) -> Result<Self, Mistake> {
-        match argument.split_once('=') {
-            Some((key, value)) if !key.trim().is_empty() => {
-                Ok(Self { from: "--set".into(), key: key.trim().into(), value: value.trim().into() })
-            }
-            _ => Err(Mistake::nowhere(
-                format!("`--set {argument}` has no value"),
-                "write --set SECTION.KEY=VALUE, for example --set origin.connect_timeout=5s",
-            )),
-        }
-    }
-
-    /// Every variable `HEADWATER_SECTION__KEY` among those given, in the order of their names.
-    pub fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Vec<Self> {
-        let mut found: Vec<Self> = variables
-            .filter_map(|(name, value)| {
-                let key = name.strip_prefix("HEADWATER_")?.to_ascii_lowercase();
-                key.contains("__").then(|| Self { key: key.replace("__", "."), from: name, value })
-            })
-            .collect();
-        found.sort_by(|a, b| a.from.cmp(&b.from));
-        found
     }
 }
 
@@ -147,41 +128,4 @@ fn convert(value: &DeValue<'_>, place: Place, source: &Arc<Source>) -> Node {
         DeValue::Table(table) => return convert_table(table, place, source),
     };
     Node { value, place }
-}
-
-/// Lays an override over the tree.
-pub(crate) fn lay_over(root: &mut Node, setting: &Override, mistakes: &mut Vec<Mistake>) {
-    let as_value = format!("{} = {}", setting.key, setting.value);
-    let mut ignored = Vec::new();
-    let parsed = parse(Source { name: setting.from.clone(), text: as_value }, &mut ignored);
-    let parsed = if ignored.is_empty() {
-        parsed
-    } else {
-        // Not a TOML value: `5s` and `0.0.0.0:80` are meant as strings.
-        let quoted = setting.value.replace('\\', "\\\\").replace('"', "\\\"");
-        let text = format!("{} = \"{quoted}\"", setting.key);
-        parse(Source { name: setting.from.clone(), text }, mistakes)
-    };
-    merge(root, parsed, mistakes);
-}
-
-fn merge(into: &mut Node, from: Node, mistakes: &mut Vec<Mistake>) {
-    match (&mut into.value, from.value) {
-        (Value::Table(into), Value::Table(from)) => {
-            for entry in from {
-                match into.iter_mut().find(|old| old.key == entry.key) {
-                    Some(old) => merge(&mut old.node, entry.node, mistakes),
-                    None => into.push(entry),
-                }
-            }
-        }
-        (Value::Array(items), Value::Table(_)) if items.iter().any(|item| matches!(item.value, Value::Table(_))) => {
-            mistakes.push(Mistake::at(
-                &from.place,
-                "entries of a list of tables cannot be set from outside the file",
-                "change the [[cdn]] or [[rule]] entry in the file",
-            ));
-        }
-        (_, value) => *into = Node { value, place: from.place },
-    }
 }

@@ -1,7 +1,11 @@
 //! Certificates for tests: an authority, and what it issues.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+/// Year, month and day.
+type Day = (i32, u8, u8);
 
 /// An authority that nobody trusts but who is told to.
 pub struct Authority {
@@ -37,12 +41,33 @@ impl Authority {
 
     /// Issues a certificate for names, and writes it with its key.
     pub fn issue(&self, folder: &Path, file: &str, names: &[&str]) -> Pair {
+        self.issue_with(folder, file, names, |_| {})
+    }
+
+    /// Issues a certificate that is valid from one day to another, each as year, month and day.
+    pub fn issue_between(&self, folder: &Path, file: &str, name: &str, first: Day, last: Day) -> Pair {
+        self.issue_with(folder, file, &[name], |params| {
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.not_before = rcgen::date_time_ymd(first.0, first.1, first.2);
+            params.not_after = rcgen::date_time_ymd(last.0, last.1, last.2);
+        })
+    }
+
+    fn issue_with(
+        &self,
+        folder: &Path,
+        file: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Pair {
         let key = KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let pair = Pair { certificate: folder.join(format!("{file}.pem")), key: folder.join(format!("{file}.key")) };
         std::fs::write(&pair.certificate, certificate.pem()).unwrap();
         std::fs::write(&pair.key, key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&pair.key, std::fs::Permissions::from_mode(0o600)).unwrap();
         pair
     }
 }

@@ -1,6 +1,6 @@
 //! Reads the lists that vendors publish, each in its own form, into one form of ours.
 
-use super::parse;
+use super::{is_too_wide, parse};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -39,7 +39,7 @@ pub fn import(vendor: &str, text: &str, date: &str) -> Result<String, String> {
     for entry in &entries {
         let shown: String = entry.chars().take(60).collect();
         let network = parse(entry).ok_or(format!("\"{shown}\" is no network: is this the list from {source}?"))?;
-        if network.prefix_len() < 8 {
+        if is_too_wide(&network) {
             return Err(format!("{network} is too wide to be believed"));
         }
         networks.push(network.trunc());
