@@ -70,7 +70,9 @@ pub fn from_text(name: &str, text: &str) -> (Option<Policy>, Vec<Mistake>) {
 
 fn finish(mut root: tree::Node, overrides: &[Override], mut mistakes: Vec<Mistake>) -> (Option<Policy>, Vec<Mistake>) {
     overrides::lay_over(&mut root, overrides, &mut mistakes);
-    compile::compile(&root, mistakes)
+    let (policy, mut mistakes) = compile::compile(&root, mistakes);
+    source::sort(&mut mistakes, &root.place.source.name);
+    (policy, mistakes)
 }
 
 #[cfg(test)]

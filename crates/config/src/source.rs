@@ -76,6 +76,13 @@ impl Mistake {
     }
 }
 
+/// Puts mistakes into the order in which they stand: those of the file itself, then those of each other text.
+pub(crate) fn sort(mistakes: &mut [Mistake], file: &str) {
+    mistakes.sort_by_cached_key(|mistake| {
+        mistake.place.as_ref().map(|place| (place.source.name != file, place.source.name.clone(), place.span.start))
+    });
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {

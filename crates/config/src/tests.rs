@@ -62,6 +62,31 @@ answer = "maybe"
 }
 
 #[test]
+fn mistakes_come_in_the_order_of_their_lines_and_the_files_own_come_first() {
+    let path = std::env::temp_dir().join(format!("headwater-order-{}.toml", std::process::id()));
+    let list = path.with_extension("txt");
+    std::fs::write(&list, "192.0.2.0/24\nx\ny\n").unwrap();
+    let text = format!(
+        "[metrics]\nprefix = \"\"\n[[cdn]]\nname = \"A\"\nkind = \"akamai\"\nnetworks = [\"file:{}\"]\n[limits]\nmax_fields = 0\nmax_head = 1\n\
+         [tls]\nmin_version = \"1.1\"\n[listen]\nadmin = \"x\"\nhttp = [\"y\"]\n[origin]\nservers = [\"\"]\n",
+        list.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let overrides = ["limits.max_haed=1", "geo.x=1"].map(|text| Override::from_argument(text).unwrap());
+    let (_, found) = from_file(&path, &overrides);
+    let places: Vec<(String, usize)> = found
+        .iter()
+        .map(|mistake| mistake.place.as_ref().unwrap())
+        .map(|place| (place.source.name.clone(), place.line_and_column().0))
+        .collect();
+    let of = |name: &str, lines: &[usize]| lines.iter().map(|line| (name.to_string(), *line)).collect::<Vec<_>>();
+    let file = of(&path.display().to_string(), &[2, 4, 8, 9, 11, 13, 14, 16]);
+    assert_eq!(places, [file, of("--set", &[1, 1]), of(&list.display().to_string(), &[2, 3])].concat());
+    std::fs::remove_file(path).unwrap();
+    std::fs::remove_file(list).unwrap();
+}
+
+#[test]
 fn a_mistake_is_shown_in_its_line_with_the_remedy() {
     let (_, mistakes) = compile("[origin]\nservers = [\"a:1\"]\nconect_timeout = \"5s\"\n");
     assert_eq!(
