@@ -221,9 +221,11 @@ fn network_errors_are_counted_by_what_they_are_called() {
 
 #[test]
 fn a_provider_without_networks_is_told_by_its_vendors_list() {
-    let secret = "secret = { header = \"X-CDN-Secret\", values = [\"0123456789abcdef0123\"] }";
+    let secret = |n: u8| format!("secret = {{ header = \"X-CDN-Secret\", values = [\"0123456789abcdef012{n}\"] }}");
     let proxy = alone(&format!(
-        "[[cdn]]\nname = \"edge-one\"\nkind = \"fastly\"\n{secret}\n[[cdn]]\nname = \"own\"\nkind = \"generic\"\n{secret}\n"
+        "[[cdn]]\nname = \"edge-one\"\nkind = \"fastly\"\n{}\n[[cdn]]\nname = \"own\"\nkind = \"generic\"\n{}\n",
+        secret(3),
+        secret(4)
     ));
     let list = String::from_utf8(headwater_testkit::run(&["networks", "show", "fastly"]).stdout).unwrap();
     let network = list.lines().find(|line| line.starts_with(|c: char| c.is_ascii_digit())).unwrap();

@@ -140,7 +140,9 @@ fn apart(fields: &Fields, most: u64) -> (Vec<Vec<u8>>, Vec<(&'static str, u64)>)
             // An age that cannot be read means that the answer is stale already (RFC 9111, section 4.2.1).
             Some(age) => ages.push((age, seconds(argument).unwrap_or(0).min(most))),
             // It would swallow what is put behind it; what it may forbid stays forbidden.
-            None if is_broken(directive) => kept.extend(hidden(directive).filter(|part| forbids(part)).map(<[u8]>::to_vec)),
+            None if is_broken(directive) => {
+                kept.extend(hidden(directive).filter(|part| forbids(part)).map(<[u8]>::to_vec))
+            }
             None => kept.push(directive.to_vec()),
         }
     }
@@ -261,7 +263,10 @@ mod tests {
         for kept in ["max-age=\", private=\"a,b\"", "x=\"a, private", "x=\"a, max-age=500, No-Store"] {
             assert_eq!(applied("cap", &[("Cache-Control", kept)]), only(kept));
         }
-        assert_eq!(applied("cap", &[("Cache-Control", "max-age=5, max-age=6, x=\"a, private")]), only("private, max-age=5"));
+        assert_eq!(
+            applied("cap", &[("Cache-Control", "max-age=5, max-age=6, x=\"a, private")]),
+            only("private, max-age=5")
+        );
     }
 
     fn lifetime(mode: &str, value: &str) -> Rule {

@@ -3,6 +3,7 @@
 
 use crate::fields::{Fields, members};
 use crate::forward::write_line;
+use crate::identify::address;
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -49,7 +50,7 @@ impl<'a> Origins<'a> {
             out.extend_from_slice(b", ");
             last = members(value).last().or(last);
         }
-        let told = last.and_then(|last| std::str::from_utf8(last).ok()?.parse().ok()) == Some(self.client);
+        let told = last.and_then(address) == Some(self.client);
         if !told && self.client != self.peer {
             let _ = write!(out, "{}, ", self.client);
         }

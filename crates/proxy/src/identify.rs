@@ -117,7 +117,7 @@ fn forwarded_for(fields: &Fields, provider: &Provider) -> Option<IpAddr> {
 }
 
 /// An address, with or without a port, IPv6 with or without brackets.
-fn address(text: &[u8]) -> Option<IpAddr> {
+pub(crate) fn address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim();
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(address.to_canonical());
