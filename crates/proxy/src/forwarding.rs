@@ -1,7 +1,7 @@
 //! Address, scheme and host as they were asked for, told to the app: a proven provider's word is kept and added to, anybody
 //! else's replaced.
 
-use crate::fields::{Fields, members};
+use crate::fields::Fields;
 use crate::forward::write_line;
 use crate::identify::address;
 use std::io::Write;
@@ -48,7 +48,8 @@ impl<'a> Origins<'a> {
         for value in self.said("X-Forwarded-For") {
             out.extend_from_slice(value);
             out.extend_from_slice(b", ");
-            last = members(value).last().or(last);
+            // Quotes mean nothing here: one that a client sent must not swallow what the provider added.
+            last = value.rsplit(|&b| b == b',').next();
         }
         let told = last.and_then(address) == Some(self.client);
         if !told && self.client != self.peer {
