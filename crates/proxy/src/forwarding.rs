@@ -49,7 +49,7 @@ impl<'a> Origins<'a> {
             out.extend_from_slice(value);
             out.extend_from_slice(b", ");
             // Quotes mean nothing here: one that a client sent must not swallow what the provider added.
-            last = value.rsplit(|&b| b == b',').next();
+            last = value.rsplit(|&b| b == b',').find(|member| !member.trim_ascii().is_empty()).or(last);
         }
         let told = last.and_then(address) == Some(self.client);
         if !told && self.client != self.peer {
