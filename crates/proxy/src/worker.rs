@@ -229,7 +229,7 @@ async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, door
     let mut down = http1::Connection::new(stream);
     if takes_http2 {
         let limits = worker.live().policy.limits.clone();
-        match down.begins_http2(&limits).await {
+        match Box::pin(down.begins_http2(&limits)).await {
             Some(true) => {
                 rests.set(false);
                 return Box::pin(http2::converse(worker, down, &caller)).await;
@@ -258,14 +258,14 @@ async fn converse(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, door
                 let mut this = Downstream::One(&mut down);
                 let served = Box::pin(pull::serve(worker, &mut this, &caller, &request, begun)).await;
                 if !served {
-                    return down.close().await;
+                    return Box::pin(down.close()).await;
                 }
                 down.be_prompt();
             }
             Ok(None) => return,
             Err(unread) => {
                 Box::pin(pull::refuse(worker, &mut Downstream::One(&mut down), &caller, &unread)).await;
-                return down.linger().await;
+                return Box::pin(down.linger()).await;
             }
         }
     }
