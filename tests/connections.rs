@@ -61,6 +61,8 @@ fn a_server_that_refuses_is_passed_over() {
     }
     assert_eq!(origin.requests().len(), 24);
     assert_eq!(origin.last().body, b"hi", "nothing of the body was lost on the way");
+    let refused = headwater.metrics().value("headwater_upstream_errors_total", &[("reason", "connect")]);
+    assert!(refused > 0.0, "what nobody noticed is counted all the same");
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl Worker {
         let live = RefCell::new(Rc::new(shared.live.load_full()));
         Rc::new(Self {
             index,
-            pool: Pool::new(shared.cap.clone(), shared.budget.clone()),
+            pool: Pool::new(shared.cap.clone(), shared.budget.clone(), shared.figures.upstream_errors.clone()),
             clock: RefCell::new(Clock::new()),
             live,
             batch: Batch::new(sink),

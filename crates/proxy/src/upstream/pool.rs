@@ -8,6 +8,7 @@ use crate::cap::{Cap, Place};
 use crate::failure::Failure;
 use crate::wire::{Reader, Writer};
 use headwater_config::Origin;
+use prometheus::IntCounterVec;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,12 +43,14 @@ pub(crate) struct Pool {
     /// Where the search among equally loaded servers begins.
     turn: Cell<usize>,
     budget: Arc<Budget>,
+    /// Failures of the origin, by reason.
+    errors: IntCounterVec,
     /// Pulls that the budget has not been told of.
     asked: Cell<u32>,
 }
 
 impl Pool {
-    pub fn new(cap: Arc<Cap>, budget: Arc<Budget>) -> Self {
+    pub fn new(cap: Arc<Cap>, budget: Arc<Budget>, errors: IntCounterVec) -> Self {
         Self {
             idle: RefCell::default(),
             cap,
@@ -55,6 +58,7 @@ impl Pool {
             rested: Notify::new(),
             turn: Cell::new(0),
             budget,
+            errors,
             asked: Cell::new(0),
         }
     }
@@ -99,6 +103,8 @@ impl Pool {
                             if failed.len() == servers.len() || !self.may_retry(origin) {
                                 return Err(failure);
                             }
+                            // The pull goes on, so nobody else counts it.
+                            self.errors.with_label_values(&[failure.reason()]).inc();
                         }
                     }
                     continue;
