@@ -87,7 +87,7 @@ fn set(fields: &mut Fields, value: &[u8]) {
 
 /// Whether the origin forbade sharing or storing.
 fn keeps_private(fields: &Fields) -> bool {
-    fields.members("Cache-Control").any(|directive| forbids(directive) || hidden(directive).any(forbids))
+    fields.members("Cache-Control").any(forbids) || fields.all("Cache-Control").flat_map(hidden).any(forbids)
 }
 
 fn forbids(directive: &[u8]) -> bool {
@@ -95,10 +95,10 @@ fn forbids(directive: &[u8]) -> bool {
     ["private", "no-store", "no-cache"].iter().any(|word| name.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// What stands behind a quote that does not end: some readers see it, others do not.
-fn hidden(directive: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let broken = is_broken(directive);
-    directive.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(move |_| broken)
+/// The directives of a line with a quote that does not end, as those readers see them that mind no quotes.
+fn hidden(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let broken = is_broken(line);
+    line.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(move |_| broken)
 }
 
 /// Whether a quote does not end.
@@ -139,11 +139,14 @@ fn apart(fields: &Fields, most: u64) -> (Vec<Vec<u8>>, Vec<(&'static str, u64)>)
         match ["max-age", "s-maxage"].into_iter().find(|age| name.eq_ignore_ascii_case(age.as_bytes())) {
             // An age that cannot be read means that the answer is stale already (RFC 9111, section 4.2.1).
             Some(age) => ages.push((age, seconds(argument).unwrap_or(0).min(most))),
-            // It would swallow what is put behind it; what it may forbid stays forbidden.
-            None if is_broken(directive) => {
-                kept.extend(hidden(directive).filter(|part| forbids(part)).map(<[u8]>::to_vec))
-            }
+            // It would swallow what is put behind it.
+            None if is_broken(directive) => {}
             None => kept.push(directive.to_vec()),
+        }
+    }
+    for forbidding in fields.all("Cache-Control").flat_map(hidden).filter(|directive| forbids(directive)) {
+        if !kept.iter().any(|other| other == forbidding) {
+            kept.push(forbidding.to_vec());
         }
     }
     (kept, ages)
