@@ -16,7 +16,6 @@ mod demo;
 mod failing_origins;
 mod figures;
 mod floods;
-
 mod forwarded_headers;
 mod gzip;
 mod gzip_metadata;
@@ -38,6 +37,7 @@ mod origin_tls;
 mod proxy_protocol;
 mod python_peers;
 mod reload;
+mod soak;
 mod strangers;
 mod streaming;
 mod systemd;
