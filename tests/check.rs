@@ -1,11 +1,13 @@
 //! The command line: what it says of a configuration, and how it exits.
 
-use headwater_testkit::{Authority, Headwater, Origin, get, run};
+use headwater_testkit::{Authority, Headwater, Origin, get, request, run, wait_until};
 use std::fs::Permissions;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 fn file(name: &str, text: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("headwater-check-{name}-{}.toml", std::process::id()));
@@ -217,4 +219,99 @@ fn lists_of_networks_are_shown_and_imported() {
     let (code, out, _) = said(&run(&["networks", "show", "fastly"]));
     assert!(code == Some(0) && out.contains("151.101.0.0/16") && out.contains("# as of: 20"), "{out}");
     assert_eq!(run(&["networks", "show", "nobody"]).status.code(), Some(1));
+}
+
+/// Runs a verb whose standard output, or standard error too, nobody reads any more.
+fn run_unread(arguments: &[&str], errors_too: bool) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(headwater_testkit::binary());
+    command.args(arguments).stdin(Stdio::null());
+    if errors_too {
+        command.stderr(writer.try_clone().unwrap());
+    } else {
+        command.stderr(Stdio::piped());
+    }
+    let (code, _, err) = said(&command.stdout(writer).spawn().unwrap().wait_with_output().unwrap());
+    (code, err)
+}
+
+#[test]
+fn a_reader_who_leaves_early_changes_nothing() {
+    let good = file(
+        "unread-good",
+        "[origin]\nservers = [\"a:1\"]\n[[cdn]]\nname = \"f\"\nkind = \"fastly\"\nnetworks = [\"fastly\"]\n[beacon]\nurl = \"https://b.example/b.gif\"\n",
+    );
+    let bad = file("unread-bad", "[origin]\nservers = []\n");
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().to_str().unwrap();
+    let (good_path, bad_path) = (good.to_str().unwrap(), bad.to_str().unwrap());
+    for errors_too in [false, true] {
+        for (arguments, code) in [
+            (&["check", good_path][..], 0),
+            (&["check", bad_path], 1),
+            (&["check", "--json", good_path], 0),
+            (&["check", "--json", bad_path], 1),
+            (&["check", "--set", "novalue", good_path], 2),
+            (&["serve", "-c", bad_path], 1),
+            (&["networks", "show", "bunny"], 0),
+            (&["networks", "show", "nobody"], 1),
+            (&["completions", "bash"], 0),
+            (&["whoopsie", "export", "-c", good_path, "--cdn", "f", "--out", pages], 0),
+            (&["demo", "--for", "1s", "--json"], 0),
+            (&["--help"], 0),
+            (&["--version"], 0),
+        ] {
+            let (found, err) = run_unread(arguments, errors_too);
+            assert_eq!(found, Some(code), "{arguments:?} {err}");
+            assert!(!err.contains("panicked") && !err.contains("Broken pipe"), "{arguments:?} {err}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 11, "the pages are written, heard of or not");
+    std::fs::remove_file(good).unwrap();
+    std::fs::remove_file(bad).unwrap();
+}
+
+/// A process that ends with its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_proxy_serves_on_when_nobody_reads_what_it_says() {
+    let origin = Origin::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let (reader, writer) = std::io::pipe().unwrap();
+    let config =
+        file("deaf", &format!("[listen]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\n{}", origin.config()));
+    let child = Command::new(headwater_testkit::binary())
+        .args(["serve", "-c", config.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone().unwrap())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let mut proxy = Running(child);
+    let mut lines = BufReader::new(reader).lines();
+    let ready = lines.by_ref().map(Result::unwrap).find(|line| line.contains("headwater: ready")).unwrap();
+    let address = |key: &str| -> SocketAddr {
+        ready.split_whitespace().find_map(|word| word.strip_prefix(key)).unwrap().parse().unwrap()
+    };
+    let (http, admin) = (address("http="), address("admin="));
+    drop(lines);
+    for _ in 0..3 {
+        assert_eq!(headwater_testkit::exchange(admin, request("POST", "/reload", &[])).status, 200);
+        assert_eq!(get(http, "/", &[]).text(), "ok");
+    }
+    wait_until("the lines that nobody reads are counted", || {
+        get(admin, "/metrics", &[]).text().lines().any(|line| line == "headwater_log_lines_dropped_total 3")
+    });
+    let sent = Command::new("kill").args(["-TERM", &proxy.0.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(proxy.0.wait().unwrap().code(), Some(0));
+    std::fs::remove_file(config).unwrap();
 }

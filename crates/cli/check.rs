@@ -1,5 +1,6 @@
 //! `headwater check`: every mistake in a configuration, where it stands and what to write instead.
 
+use crate::say;
 use anyhow::Result;
 use headwater_config::{Mistake, Override, Severity};
 use std::io::IsTerminal;
@@ -27,7 +28,7 @@ impl Check {
         let overrides = match overrides(&self.settings) {
             Ok(overrides) => overrides,
             Err(mistake) => {
-                eprintln!("{mistake}");
+                say::aside(&format!("{mistake}\n"));
                 return Ok(ExitCode::from(2));
             }
         };
@@ -40,24 +41,21 @@ impl Check {
                 for mistake in &mistakes {
                     print_mistake(mistake);
                 }
-                match (&policy, mistakes.len()) {
-                    (Some(_), 0) => println!("{}: good", file.display()),
-                    (Some(_), count) => {
-                        println!("{}: usable, with {count} {}", file.display(), plural(count, "warning"))
-                    }
+                let verdict = match (&policy, mistakes.len()) {
+                    (Some(_), 0) => "good".into(),
+                    (Some(_), count) => format!("usable, with {count} {}", plural(count, "warning")),
                     (None, _) => {
                         let errors = mistakes.iter().filter(|mistake| mistake.severity == Severity::Error).count();
-                        println!("{}: {errors} {}", file.display(), plural(errors, "mistake"));
+                        format!("{errors} {}", plural(errors, "mistake"))
                     }
-                }
+                };
+                say::out(&format!("{}: {verdict}\n", file.display()))?;
             }
             found.extend(mistakes);
         }
         if self.json {
-            println!(
-                "{:#}",
-                serde_json::json!({ "usable": usable, "mistakes": found.iter().map(as_json).collect::<Vec<_>>() })
-            );
+            let found: Vec<_> = found.iter().map(Mistake::to_json).collect();
+            say::out(&format!("{:#}\n", serde_json::json!({ "usable": usable, "mistakes": found })))?;
         }
         Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -83,23 +81,12 @@ pub fn print_mistake(mistake: &Mistake) {
         Severity::Warning => ("warning", "\x1b[1;33m"),
     };
     if std::io::stderr().is_terminal() {
-        eprintln!("{}\n", text.replacen(word, &format!("{colour}{word}\x1b[0m"), 1));
+        say::aside(&format!("{}\n\n", text.replacen(word, &format!("{colour}{word}\x1b[0m"), 1)));
     } else {
-        eprintln!("{text}\n");
+        say::aside(&format!("{text}\n\n"));
     }
 }
 
 fn plural(count: usize, word: &str) -> String {
     if count == 1 { word.into() } else { format!("{word}s") }
-}
-
-fn as_json(mistake: &Mistake) -> serde_json::Value {
-    let place = mistake.place.as_ref().map(|place| {
-        let (line, column) = place.line_and_column();
-        serde_json::json!({ "file": place.source.name, "line": line, "column": column })
-    });
-    serde_json::json!({
-        "severity": if mistake.severity == Severity::Error { "error" } else { "warning" },
-        "what": mistake.what, "remedy": mistake.remedy, "place": place,
-    })
 }

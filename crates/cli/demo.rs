@@ -120,8 +120,11 @@ impl Demo {
                 _ = second.tick() => {
                     // A reading that fails leaves the last one on the screen; the final one may not fail.
                     let patience = Duration::from_secs(1);
-                    if matches!(tokio::time::timeout(patience, show.read()).await, Ok(Ok(()))) && screen.is_live() {
-                        screen.draw(&show.lines(start.elapsed()))?;
+                    if matches!(tokio::time::timeout(patience, show.read()).await, Ok(Ok(())))
+                        && screen.is_live()
+                        && !screen.draw(&show.lines(start.elapsed()))?
+                    {
+                        break;
                     }
                 }
                 () = &mut end => break,

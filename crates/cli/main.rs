@@ -5,6 +5,7 @@ mod demo;
 mod descriptors;
 mod manual;
 mod networks;
+mod say;
 mod serve;
 mod service;
 mod successor;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
         Verb::Completions(completions) => completions.run(),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("headwater: {error:#}");
+        say::aside(&format!("headwater: {error:#}\n"));
         ExitCode::FAILURE
     })
 }

@@ -1,10 +1,10 @@
 //! `headwater man` and `headwater completions`: what a shell and `man` know of Headwater, made from the command line's own
 //! definition.
 
+use crate::say;
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 use clap_complete::Shell;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -22,7 +22,7 @@ impl Completions {
         // Gathered first: the generator panics where a pipe is closed early.
         let mut text = Vec::new();
         clap_complete::generate(self.shell, &mut crate::Arguments::command(), "headwater", &mut text);
-        std::io::stdout().write_all(&text)?;
+        say::out(&String::from_utf8(text)?)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,5 +1,6 @@
 //! `headwater networks`: a vendor's published list of networks, as the file that `networks = ["file:..."]` reads.
 
+use crate::say;
 use anyhow::{Context, Result, bail};
 use headwater_config::networks::{BUILT_IN, import};
 use std::io::Read;
@@ -35,9 +36,9 @@ enum Verb {
 impl Networks {
     /// Runs the verb.
     pub fn run(self) -> Result<ExitCode> {
-        match self.verb {
+        let list = match self.verb {
             Verb::Show { vendor } => match BUILT_IN.iter().find(|(name, _)| *name == vendor) {
-                Some((_, list)) => print!("{list}"),
+                Some((_, list)) => (*list).to_string(),
                 None => {
                     bail!("there is no list \"{vendor}\"; there are fastly, cloudflare, cloudfront, bunny and google")
                 }
@@ -45,10 +46,10 @@ impl Networks {
             Verb::Import { vendor, date } => {
                 let mut text = String::new();
                 std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-                let list = import(&vendor, &text, &date.unwrap_or_else(today)).map_err(anyhow::Error::msg)?;
-                print!("{list}");
+                import(&vendor, &text, &date.unwrap_or_else(today)).map_err(anyhow::Error::msg)?
             }
-        }
+        };
+        say::out(&list)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::check::{overrides, print_mistake};
 use crate::descriptors::raise_limit;
+use crate::say;
 use crate::service::{self, Fed};
 use crate::successor::{Predecessor, Program, Successor};
 use anyhow::{Context, Result};
@@ -50,7 +51,7 @@ impl Serve {
         let overrides = match overrides(&self.settings) {
             Ok(overrides) => overrides,
             Err(mistake) => {
-                eprintln!("{mistake}");
+                say::aside(&format!("{mistake}\n"));
                 return Ok(ExitCode::from(2));
             }
         };
@@ -76,7 +77,7 @@ impl Serve {
             server.count_upgrades("ok", ok + 1);
             server.count_upgrades("failed", failed);
         }
-        eprintln!("headwater: ready{addresses}");
+        say::aside(&format!("headwater: ready{addresses}\n"));
         service::serves(&format!("serving{addresses}"));
         if let Some(predecessor) = predecessor {
             predecessor.relieve();
@@ -235,6 +236,8 @@ fn start_log() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Would be told on standard error with a panic where that is closed, and a proxy goes on without its log.
+        .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .init();

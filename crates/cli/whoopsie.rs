@@ -1,6 +1,7 @@
 //! `headwater whoopsie export`: the error pages as files, for a CDN to show when the origin is gone.
 
 use crate::check::{overrides, print_mistake};
+use crate::say;
 use anyhow::{Context, Result};
 use headwater_config::Policy;
 use std::path::PathBuf;
@@ -79,7 +80,7 @@ impl Export {
             // Who serves a fixed file cannot put a request's id into it.
             let html = page.fill(&self.status.to_string(), &self.cdn, &beacon);
             std::fs::write(&path, html).with_context(|| format!("cannot write {}", path.display()))?;
-            println!("{}", path.display());
+            say::out(&format!("{}\n", path.display()))?;
         }
         Ok(ExitCode::SUCCESS)
     }

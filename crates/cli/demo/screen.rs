@@ -1,9 +1,10 @@
 //! What the demo prints: where everything listens, what to try, and a table that is redrawn in place.
 
 use super::vendor::Vendor;
+use crate::say;
 use headwater_config::Kind;
-use std::fmt::Write as _;
-use std::io::{IsTerminal, Result, Write as _, stderr, stdout};
+use std::fmt::Write;
+use std::io::{IsTerminal, Result, stdout};
 use std::net::SocketAddr;
 
 /// Where everything listens.
@@ -18,7 +19,7 @@ pub struct Places {
     pub cdns: Vec<(&'static Vendor, SocketAddr)>,
 }
 
-/// Standard output, as a terminal or as a script's.
+/// Standard output, as a terminal or as a script's. What writes to it says whether somebody still looks.
 pub struct Screen {
     terminal: bool,
     /// Lines of the table that stand on the terminal.
@@ -37,19 +38,20 @@ impl Screen {
     }
 
     /// Says where everything listens: to people with what to try, to scripts in one line of standard error.
-    pub fn open(&self, places: &Places, rate: u32) -> Result<()> {
+    pub fn open(&self, places: &Places, rate: u32) -> Result<bool> {
         if self.terminal {
-            return stdout().write_all(invitation(places, rate).as_bytes());
+            return say::out(&invitation(places, rate));
         }
         let mut line = format!("headwater demo: http={} admin={}", places.headwater, places.admin);
         for (vendor, address) in &places.cdns {
             let _ = write!(line, " {}={address}", vendor.name());
         }
-        writeln!(stderr(), "{line}")
+        say::aside(&(line + "\n"));
+        Ok(true)
     }
 
     /// Shows the table, on a terminal in the place of the last one.
-    pub fn draw(&mut self, lines: &[String]) -> Result<()> {
+    pub fn draw(&mut self, lines: &[String]) -> Result<bool> {
         if !self.terminal {
             return self.print(&lines.join("\n"));
         }
@@ -64,16 +66,12 @@ impl Screen {
         }
         text.push_str("\x1b[J\x1b[?7h");
         self.drawn = lines.len();
-        let mut out = stdout();
-        out.write_all(text.as_bytes())?;
-        out.flush()
+        say::out(&text)
     }
 
     /// Prints a text, whoever reads it.
-    pub fn print(&self, text: &str) -> Result<()> {
-        let mut out = stdout();
-        writeln!(out, "{text}")?;
-        out.flush()
+    pub fn print(&self, text: &str) -> Result<bool> {
+        say::out(&format!("{text}\n"))
     }
 }
 

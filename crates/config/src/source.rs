@@ -70,6 +70,16 @@ impl Mistake {
         Self { severity: Severity::Warning, ..Self::at(place, what, remedy) }
     }
 
+    /// For scripts.
+    pub fn to_json(&self) -> serde_json::Value {
+        let place = self.place.as_ref().map(|place| {
+            let (line, column) = place.line_and_column();
+            serde_json::json!({ "file": place.source.name, "line": line, "column": column })
+        });
+        let severity = if self.severity == Severity::Error { "error" } else { "warning" };
+        serde_json::json!({ "severity": severity, "what": self.what, "remedy": self.remedy, "place": place })
+    }
+
     /// An error that lies in no text.
     pub fn nowhere(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { severity: Severity::Error, place: None, what: what.into(), remedy: remedy.into() }
