@@ -271,6 +271,7 @@ fn one_connection_too_many_is_turned_away() {
     third.send(request("GET", "/", &[]));
     let turned_away = third.try_read_response_to("GET").is_none_or(|got| got.status == 503);
     assert!(turned_away);
+    headwater.wait_metric("headwater_connections_refused_total", &[], 1.0);
     drop(first);
     wait_until("there is room again", || {
         let mut next = Client::connect(headwater.http);

@@ -86,7 +86,7 @@ fn what_can_be_known_beforehand_begins_at_0() {
         ("headwater_pulls_total", vec![("cdn", "untagged"), ("rule", "default"), ("code", "5xx")], 1),
         ("headwater_pull_bytes_total", vec![("cdn", "other")], 2),
         ("headwater_pull_duration_seconds_count", vec![], 4),
-        ("headwater_upstream_errors_total", vec![], 8),
+        ("headwater_upstream_errors_total", vec![], 9),
         ("headwater_whoopsie_total", vec![("cdn", "fastly"), ("reason", "connect"), ("language", "ja")], 1),
         ("headwater_beacons_total", vec![("source", "fastly_503"), ("cdn", "untagged")], 1),
         ("headwater_beacons_total", vec![("source", "fastly_503"), ("cdn", "fastly")], 1),

@@ -84,6 +84,7 @@ fn rapid_reset_ends_the_connection() {
     assert!(asked < 400, "the origin was asked {asked} times");
     headwater.wait_metric("headwater_downstream_connections", &[], 0.0);
     headwater.wait_metric("headwater_pulls_in_flight", &[], 0.0);
+    headwater.wait_metric("headwater_http2_floods_total", &[], 1.0);
 }
 
 #[test]

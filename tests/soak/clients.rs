@@ -157,8 +157,10 @@ fn plan(random: &mut Rng) -> Plan {
     Plan { text: request(method, &target, &headers).into_bytes(), target, method, cdn, wanted }
 }
 
-fn upload(random: &mut Rng, target: String, cdn: &'static str, mut headers: Vec<(&str, &str)>, body: Vec<u8>) -> Plan {
+fn upload(random: &mut Rng, target: String, cdn: &'static str, headers: Vec<(&str, &str)>, body: Vec<u8>) -> Plan {
     let length = body.len().to_string();
+    // With the lifetime of `length`.
+    let mut headers: Vec<(&str, &str)> = headers;
     let chunked = random.bool();
     headers.push(if chunked { ("Transfer-Encoding", "chunked") } else { ("Content-Length", &length) });
     let mut text = request("POST", &target, &headers).into_bytes();

@@ -31,8 +31,9 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// Those that become a page.
-    pub const PAGES: [Failure; 8] = [
+    pub const PAGES: [Failure; 9] = [
         Failure::Connect,
+        Failure::Tls,
         Failure::ConnectTimeout,
         Failure::NoConnection,
         Failure::FirstByteTimeout,

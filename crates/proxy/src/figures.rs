@@ -41,6 +41,8 @@ pub(crate) struct Figures {
     pub in_flight: IntGauge,
     pub waiting: IntGauge,
     pub strangers: IntCounterVec,
+    /// Connections that were closed as they came.
+    pub turned_away: IntCounter,
     pub floods: IntCounterVec,
     pub upgrades: IntCounterVec,
     /// Sources of strangers that have a label.
@@ -117,6 +119,13 @@ impl Figures {
             )?,
             downstream_connections: gauge("headwater_downstream_connections", "Open connections from downstream.")?,
             floods: counters("headwater_http2_floods_total", "Connections of HTTP/2 ended for a flood.", &["kind"])?,
+            turned_away: register(
+                &registry,
+                IntCounter::new(
+                    "headwater_connections_refused_total",
+                    "Connections from downstream closed as they came: limits.max_connections were open.",
+                )?,
+            )?,
             strangers: counters("headwater_strangers_refused_total", "Pulls that got 429.", &["reason"])?,
             upgrades: counters("headwater_upgrades_total", "Successors started on SIGUSR2.", &["result"])?,
             waiting: gauge("headwater_pulls_waiting", "Pulls that wait as limits.max_in_flight are being answered.")?,

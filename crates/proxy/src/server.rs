@@ -344,6 +344,7 @@ async fn accept(
                 // A dual-stack listener shows IPv4 peers in their mapped form.
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 if shared.downstream() >= shared.live.load().policy.limits.max_connections {
+                    shared.figures.turned_away.inc();
                     continue;
                 }
                 let least = (0..shared.open.len())

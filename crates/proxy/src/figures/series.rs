@@ -64,7 +64,7 @@ impl Figures {
         room.begin(&self.pushes_dropped, &[vec!["graphite", "statsd"]]);
         room.begin(&self.strangers, &[vec!["rate", "connections"]]);
         room.begin(&self.upgrades, &[vec!["ok", "failed"]]);
-        room.begin(&self.floods, &[vec!["frames", "resets"]]);
+        room.begin(&self.floods, &[vec!["frames", "resets", "limits"]]);
         room.begin(&self.countries, &[vec!["unknown"]]);
         room.begin(&self.mismatch, std::slice::from_ref(&providers));
         // Our own pages are seen through their CDN, or come from its store with a beacon that nobody carries.

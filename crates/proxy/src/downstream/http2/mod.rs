@@ -49,8 +49,9 @@ enum Event {
     Flood(&'static str),
     /// The worker drains.
     Drained,
-    /// The connection ended.
-    Closed,
+    /// The connection ended; not calm if the library ended it for one of the bounds that it keeps itself: streams that are
+    /// reset before they are served, tiny frames, endless heads.
+    Closed { calm: bool },
 }
 
 /// Serves one stream after the other, and side by side, until the client or the drain ends the connection.
@@ -68,8 +69,8 @@ pub(crate) async fn converse(worker: &Rc<Worker>, connection: http1::Connection,
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(limits.max_streams)
-        // Counted with 32 bytes a field, which the head as text has not.
-        .max_header_list_size((limits.max_head + limits.max_fields * 32) as u32);
+        // Twice what we take, as we log and count what we refuse, and the library does not.
+        .max_header_list_size(2 * (limits.max_head + limits.max_fields * 32) as u32);
     let handshake = timeout(limits.header_timeout, builder.handshake::<_, Bytes>(duplex)).await;
     let Ok(Ok(mut connection)) = handshake else { return };
 
@@ -118,7 +119,12 @@ pub(crate) async fn converse(worker: &Rc<Worker>, connection: http1::Connection,
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 (going, lost, since, patience) = (true, true, Instant::now(), GOODBYE);
             }
-            Event::Closed => break,
+            Event::Closed { calm } => {
+                if !calm {
+                    worker.shared.figures.floods.with_label_values(&["limits"]).inc();
+                }
+                break;
+            }
         }
     }
     // Streams that the end of the connection cut off notice it, and are recorded.
@@ -135,7 +141,10 @@ fn poll_event<S: Future<Output = ()>>(
     let ended = matches!(streams.poll_next_unpin(cx), Poll::Ready(Some(())));
     match connection.poll_accept(cx) {
         Poll::Ready(Some(Ok(accepted))) => Poll::Ready(Event::Opened(accepted)),
-        Poll::Ready(_) => Poll::Ready(Event::Closed),
+        Poll::Ready(Some(Err(error))) => Poll::Ready(Event::Closed {
+            calm: !error.is_library() || error.reason() != Some(Reason::ENHANCE_YOUR_CALM),
+        }),
+        Poll::Ready(None) => Poll::Ready(Event::Closed { calm: true }),
         Poll::Pending if ended => Poll::Ready(Event::Ended),
         Poll::Pending => Poll::Pending,
     }
