@@ -31,6 +31,7 @@ mod messages;
 mod nagios;
 mod nginx;
 mod origin_cap;
+mod origin_checks;
 mod origin_faults;
 mod origin_health;
 mod origin_tls;

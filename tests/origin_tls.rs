@@ -1,12 +1,13 @@
 //! Pulls that go to the origin over TLS: whom Headwater trusts, what it says of itself, and what a cut connection means.
 
 use headwater_testkit::{
-    Apache, Authority, Client, Headwater, Origin, Pair, Recorded, Then, Wire, answer, exchange, get, request, run,
-    wait_until,
+    Apache, Authority, Client, Headwater, Origin, Pair, Recorded, Then, Wire, answer, exchange, get, needs, request,
+    run, wait_until,
 };
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Where certificates of a test lie, with the authority that issued them.
@@ -152,6 +153,33 @@ fn without_an_authority_of_ones_own_the_systems_are_trusted() {
     assert_eq!(get(headwater.http, "/", &[]).text(), "over TLS");
     let another = Authority::new("Somebody").write(place.path(), "somebody").display().to_string();
     fails_with(&Headwater::start_with(&alone, &[], &[("SSL_CERT_FILE", &another)]), 502, "tls");
+}
+
+#[test]
+fn a_certificate_that_a_server_issued_itself_is_trusted_where_it_is_named() {
+    needs("/usr/bin/openssl", "openssl");
+    let place = Place::new();
+    let pair = Pair { certificate: place.path().join("app.pem"), key: place.path().join("app.key") };
+    let made = Command::new("/usr/bin/openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj"])
+        .args([
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ])
+        .arg("-keyout")
+        .arg(&pair.key)
+        .arg("-out")
+        .arg(&pair.certificate)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let origin = Origin::over_tls(&pair, None, hello);
+    let trust = format!("tls = {{ ca = \"{}\" }}\n", pair.certificate.display());
+    let headwater = Headwater::start(&config(&[format!("https://localhost:{}", origin.address.port())], &trust));
+    assert_eq!(get(headwater.http, "/", &[]).text(), "over TLS");
 }
 
 #[test]
