@@ -1,6 +1,6 @@
 //! Connections: kept, reused, retried, spread over servers, and pipelined.
 
-use headwater_testkit::{Client, Headwater, Origin, Then, answer, exchange, get, request};
+use headwater_testkit::{Client, Headwater, Origin, Then, answer, exchange, get, request, wait_until};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -201,14 +201,13 @@ fn a_fresh_connection_that_dies_is_no_reason_to_retry() {
 fn a_connection_that_died_at_rest_is_not_used() {
     let origin = Origin::with(|_, stream| {
         let _ = stream.write_all(&ok());
-        std::thread::sleep(Duration::from_millis(50));
         Then::Close
     });
     let headwater = Headwater::before(&origin);
     let mut client = Client::connect(headwater.http);
     for _ in 0..4 {
         assert_eq!(status(&mut client, "POST"), 200);
-        std::thread::sleep(Duration::from_millis(200));
+        wait_until("the origin has closed", || origin.open() == 0);
     }
     assert_eq!(origin.requests().len(), 4);
 }

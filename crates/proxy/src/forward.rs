@@ -26,7 +26,7 @@ pub(crate) async fn forward(pull: &mut Pull<'_>, down: &mut Downstream<'_>) -> R
     loop {
         let live = pull.live.clone();
         let origin = &live.policy.origin;
-        let acquiring = pull.worker.pool.acquire(&pull.live.servers, origin, fresh);
+        let acquiring = pull.worker.pool.acquire(&pull.live.servers, origin, fresh, !may_repeat);
         let acquired = unless_gone(down.incoming().as_mut(), acquiring).await.ok_or(Failure::DownstreamGone)?;
         let (connection, in_hand) = acquired?;
         let reused = connection.reused;

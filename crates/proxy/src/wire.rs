@@ -64,6 +64,19 @@ impl Stream {
         }
     }
 
+    /// Whether there is nothing to read, not even the end.
+    fn holds_nothing(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let peeked = match self {
+            Stream::Unix(stream) => socket2::SockRef::from(stream).peek(&mut byte),
+            _ => match self.tcp() {
+                Some(stream) => socket2::SockRef::from(stream).peek(&mut byte),
+                None => return true,
+            },
+        };
+        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// The TCP connection below.
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
@@ -278,6 +291,11 @@ impl Reader {
             }
         }
         Poll::Pending
+    }
+
+    /// As [`Reader::rests`], and the kernel is asked: it may know of an end that it has not reported yet.
+    pub fn surely_rests(&mut self) -> bool {
+        self.rests() && self.stream.borrow().holds_nothing()
     }
 
     /// Whether a connection that rests has neither ended nor said anything out of turn. Costs no system call

@@ -63,12 +63,14 @@ impl Pool {
         }
     }
 
-    /// A connection to the server that is to have the next pull; one that is `fresh` has served none before.
+    /// A connection to the server that is to have the next pull; one that is `fresh` has served none before. For a pull that is
+    /// sent `once` the kernel is asked whether a connection still stands, as nobody may send it again.
     pub async fn acquire(
         &self,
         servers: &[Arc<Server>],
         origin: &Origin,
         fresh: bool,
+        once: bool,
     ) -> Result<(Connection, InHand), Failure> {
         if !fresh {
             self.asked.set(self.asked.get() + 1);
@@ -83,7 +85,7 @@ impl Pool {
                 let server = &servers[index];
                 if !fresh
                     && pass != Pass::Trial
-                    && let Some(connection) = self.check_out(server)
+                    && let Some(connection) = self.check_out(server, once)
                     && let Some(hand) = server.enter(pass)
                 {
                     return Ok((connection, hand));
@@ -113,7 +115,7 @@ impl Pool {
             // At the cap any server's idle connection is better than none, of those that are up.
             let of_any = || {
                 servers.iter().filter(|server| server.standing().is_up()).find_map(|server| {
-                    let connection = self.check_out(server)?;
+                    let connection = self.check_out(server, once)?;
                     Some((connection, server.enter(Pass::Offered)?))
                 })
             };
@@ -175,13 +177,14 @@ impl Pool {
     }
 
     /// The newest idle connection that still stands.
-    fn check_out(&self, server: &Arc<Server>) -> Option<Connection> {
+    fn check_out(&self, server: &Arc<Server>, once: bool) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         let now = Instant::now();
         while let Some(at) = idle.iter().rposition(|idle| Arc::ptr_eq(&idle.connection.server, server)) {
             let mut found = idle.remove(at);
             self.cap.rest(false);
-            if found.until > now && found.connection.reader.rests() {
+            let reader = &mut found.connection.reader;
+            if found.until > now && if once { reader.surely_rests() } else { reader.rests() } {
                 return Some(found.connection);
             }
         }
