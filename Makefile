@@ -1,6 +1,7 @@
 # make test     installs what the tests need (Debian), then runs them all
 # make test-package  builds the Debian package, and installs, upgrades and removes it on a systemd of its own (as root)
 # make deb      builds the Debian package
+# make soak     everything goes wrong at once for ten minutes (SOAK=30s for less), and chance writes requests for two
 # make lint     formatting, clippy, documentation
 # make bench    installs what the benches need (Debian), then micro benches, then side by side with the peers
 # make networks reads the vendors' published lists anew
@@ -20,6 +21,12 @@ test-package: test-tools
 
 deb:
 	packaging/build.sh
+
+SOAK ?= 10m
+soak:
+	$(CARGO) build --release --locked
+	HEADWATER_BIN="$${CARGO_TARGET_DIR:-target}/release/headwater" HEADWATER_SOAK=$(SOAK) HEADWATER_RANDOM_SECONDS=120 \
+	  $(CARGO) test --locked --test promises -- --nocapture --test-threads 1 soak:: corpus::mutate
 
 lint:
 	$(CARGO) fmt --all --check

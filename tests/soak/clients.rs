@@ -150,17 +150,16 @@ fn plan(random: &mut Rng) -> Plan {
         25 if length > 0 => ("GET", target("short"), Wanted::Broken(body)),
         26 if length > 0 => ("GET", target("broken-chunks"), Wanted::Broken(body)),
         27 | 28 => {
-            return upload(random, target("upload"), cdn, headers, body);
+            return upload(random, target("upload"), cdn, &headers, body);
         }
         _ => ("GET", format!("/status/images/beacon.gif?source=soak&n={number}"), Wanted::Status(200)),
     };
     Plan { text: request(method, &target, &headers).into_bytes(), target, method, cdn, wanted }
 }
 
-fn upload(random: &mut Rng, target: String, cdn: &'static str, headers: Vec<(&str, &str)>, body: Vec<u8>) -> Plan {
+fn upload(random: &mut Rng, target: String, cdn: &'static str, headers: &[(&str, &str)], body: Vec<u8>) -> Plan {
     let length = body.len().to_string();
-    // With the lifetime of `length`.
-    let mut headers: Vec<(&str, &str)> = headers;
+    let mut headers = headers.to_vec();
     let chunked = random.bool();
     headers.push(if chunked { ("Transfer-Encoding", "chunked") } else { ("Content-Length", &length) });
     let mut text = request("POST", &target, &headers).into_bytes();
