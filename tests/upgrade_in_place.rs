@@ -68,6 +68,31 @@ fn no_pull_fails_while_one_successor_follows_another() {
 }
 
 #[test]
+fn a_process_that_had_nothing_to_do_takes_no_connection_with_it() {
+    let origin = Origin::answering(OK);
+    let mut proxy = Headwater::before(&origin);
+    let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    // One client alone, one connection after the other: the old process is at rest most of the time, and leaves at once.
+    let client = std::thread::spawn({
+        let (address, stop, count) = (proxy.http, stop.clone(), count.clone());
+        move || {
+            while !stop.load(SeqCst) {
+                assert_eq!(get(address, "/", &[("Connection", "close")]).text(), "ok");
+                count.fetch_add(1, SeqCst);
+            }
+        }
+    });
+    for _ in 0..12 {
+        let so_far = count.load(SeqCst);
+        let old = proxy.upgrade();
+        waits_until_it_has_left(old);
+        wait_until("pulls pass", || count.load(SeqCst) > so_far + 10 || client.is_finished());
+    }
+    stop.store(true, SeqCst);
+    client.join().expect("no pull failed");
+}
+
+#[test]
 fn a_connection_that_rests_gets_one_more_answer() {
     let origin = Origin::answering(OK);
     let mut proxy = Headwater::before(&origin);
