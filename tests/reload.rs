@@ -58,6 +58,50 @@ fn a_broken_file_keeps_the_old_policy_and_is_told_of() {
 }
 
 #[test]
+fn what_waits_for_a_restart_is_named_until_the_file_says_what_is_listened_on() {
+    let origin = Origin::answering(OK);
+    let listen = |http: &str, more: &str| {
+        format!("[listen]\nhttp = [{http}]\nadmin = \"127.0.0.1:0\"\n{more}{}", with_age(&origin, 1))
+    };
+    let proxy = Headwater::start(&listen("\"127.0.0.1:0\"", "workers = 1\n"));
+    let said = |waiting: &[&str]| {
+        let answer = exchange(proxy.admin, request("POST", "/reload", &[("Accept", "application/json")]));
+        assert_eq!((answer.status, answer.header("Content-Type")), (200, Some("application/json")));
+        let answer: serde_json::Value = serde_json::from_str(&answer.text()).unwrap();
+        let status: serde_json::Value = serde_json::from_str(&get(proxy.admin, "/status", &[]).text()).unwrap();
+        let expected = serde_json::json!(waiting);
+        assert_eq!((&answer["reloaded"], &answer["waits_for_restart"]), (&true.into(), &expected));
+        assert_eq!(status["policy"]["waits_for_restart"], expected);
+        assert_eq!(status["policy"]["reload_failed"], false);
+        assert_eq!(
+            proxy.metrics().value("headwater_policy_reload_failed", &[]),
+            f64::from(u8::from(!waiting.is_empty()))
+        );
+    };
+    assert_eq!(post_reload(&proxy, &[]).text(), "reloaded\n");
+    said(&[]);
+    proxy.rewrite(&listen("\"127.0.0.1:0\", \"127.0.0.1:0\"", "workers = 2\n"));
+    assert_eq!(
+        post_reload(&proxy, &[]).text(),
+        "reloaded, but for what waits for an upgrade or a restart: listen.http, listen.workers\n"
+    );
+    said(&["listen.http", "listen.workers"]);
+    proxy.wait_for_stderr("listen.http, listen.workers: that takes an upgrade");
+    // What the process listens on, written out.
+    proxy.rewrite(&listen(&format!("\"{}\"", proxy.http), "workers = 1\n"));
+    said(&[]);
+    // As at the start, and with what is in force at once.
+    proxy.rewrite(&listen("\"127.0.0.1:0\"", "workers = 1\nhttp2 = \"all\"\nadmin_token = \"\"\n"));
+    assert_eq!(post_reload(&proxy, &[]).text(), "reloaded\n");
+    said(&[]);
+    proxy.rewrite("[origin]\n");
+    let answer = exchange(proxy.admin, request("POST", "/reload", &[("Accept", "application/json")]));
+    let refused: serde_json::Value = serde_json::from_str(&answer.text()).unwrap();
+    assert_eq!((answer.status, &refused["reloaded"]), (422, &false.into()));
+    assert!(refused["mistakes"][0]["what"].as_str().unwrap().contains("there is no origin"), "{refused}");
+}
+
+#[test]
 fn not_one_pull_fails_while_policies_come_and_go() {
     let origin = Origin::answering(OK);
     let proxy = Headwater::start(&with_age(&origin, 1));

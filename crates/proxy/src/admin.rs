@@ -2,9 +2,10 @@
 
 use crate::server::Control;
 use crate::upstream;
+use headwater_config::Mistake;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE};
+use hyper::header::{ACCEPT, ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -121,14 +122,19 @@ fn status(control: &Control) -> Answer {
         "policy": {
             "hash": live.policy.hash,
             "age_seconds": live.since.elapsed().map_or(0, |age| age.as_secs()),
-            "reload_failed": control.shared.figures.reload_failed.get() == 1,
+            "reload_failed": control.refused.load(Relaxed),
+            "waits_for_restart": control.waits_for_restart(),
         },
         "downstream_connections": control.shared.downstream(),
         "pulls_in_flight": control.shared.in_flight.load(Relaxed),
         "upstream": { "servers": servers, "connections": control.shared.cap.counts().into_iter().collect::<std::collections::BTreeMap<_, _>>() },
         "providers": totals,
     });
-    let mut answer = text(StatusCode::OK, format!("{status:#}\n"));
+    as_json(StatusCode::OK, &status)
+}
+
+fn as_json(status: StatusCode, value: &serde_json::Value) -> Answer {
+    let mut answer = text(status, format!("{value:#}\n"));
     answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
     answer
 }
@@ -179,13 +185,28 @@ fn reload(control: &Control, request: &Request<Incoming>) -> Answer {
     if request.headers().contains_key("origin") || request.headers().contains_key("sec-fetch-site") {
         return text(StatusCode::FORBIDDEN, "this is not for browsers\n");
     }
-    let say = |mistakes: &[headwater_config::Mistake]| {
-        mistakes.iter().map(|mistake| format!("{mistake}\n\n")).collect::<String>()
+    let (reloaded, mistakes) = match control.reload() {
+        Ok(warnings) => (true, warnings),
+        Err(mistakes) => (false, mistakes),
     };
-    match control.reload() {
-        Ok(warnings) => text(StatusCode::OK, format!("{}reloaded\n", say(&warnings))),
-        Err(mistakes) => {
-            text(StatusCode::UNPROCESSABLE_ENTITY, format!("{}the old policy stays in force\n", say(&mistakes)))
-        }
+    let status = if reloaded { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let waiting = control.waits_for_restart();
+    if asks_for_json(request) {
+        let mistakes: Vec<_> = mistakes.iter().map(Mistake::to_json).collect();
+        return as_json(status, &json!({ "reloaded": reloaded, "mistakes": mistakes, "waits_for_restart": waiting }));
     }
+    let said: String = mistakes.iter().map(|mistake| format!("{mistake}\n\n")).collect();
+    let verdict = match (reloaded, waiting.as_slice()) {
+        (false, _) => "the old policy stays in force".into(),
+        (true, []) => "reloaded".into(),
+        (true, keys) => format!("reloaded, but for what waits for an upgrade or a restart: {}", keys.join(", ")),
+    };
+    text(status, format!("{said}{verdict}\n"))
+}
+
+/// Scripts name JSON; who takes anything is a person with curl.
+fn asks_for_json(request: &Request<Incoming>) -> bool {
+    let lines = request.headers().get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let mut types = lines.flat_map(|line| line.split(',')).map(|one| one.split(';').next().unwrap_or_default().trim());
+    types.any(|media_type| media_type.eq_ignore_ascii_case("application/json"))
 }

@@ -103,7 +103,7 @@ impl Figures {
             )?,
             reload_failed: gauge(
                 "headwater_policy_reload_failed",
-                "1 while the file on disk is not the policy in force.",
+                "1 while the file on disk is not the policy in force, or not all of it: a key may wait for a restart.",
             )?,
             lines_dropped: register(
                 &registry,

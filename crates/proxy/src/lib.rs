@@ -10,6 +10,7 @@
 mod access_log;
 mod admin;
 mod beacon;
+mod bound;
 mod cache_control;
 mod caller;
 mod cap;

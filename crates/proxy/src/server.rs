@@ -2,6 +2,7 @@
 
 use crate::access_log::Sink;
 use crate::admin;
+use crate::bound::{self, Bound};
 use crate::caller::Door;
 use crate::cap::Cap;
 use crate::complaints::Complaints;
@@ -55,6 +56,9 @@ pub(crate) struct Control {
     pub sink: Sink,
     pub started: Instant,
     loader: Option<Loader>,
+    bound: Bound,
+    /// Whether the last reload was refused.
+    pub refused: AtomicBool,
     /// One reload at a time.
     reloading: Mutex<()>,
     pub ready: AtomicBool,
@@ -73,21 +77,30 @@ impl Control {
             }
         }
         let Some(policy) = policy else {
+            self.refused.store(true, Relaxed);
             self.shared.figures.reload_failed.set(1);
             tracing::error!("the configuration cannot be used: the old policy stays in force");
             return Err(mistakes);
         };
         let before = self.shared.live.load_full();
-        if policy.listen != before.policy.listen {
-            tracing::warn!("[listen] has changed: that takes an upgrade (SIGUSR2) or a restart; all else is in force");
+        let waiting = self.bound.waiting(&policy.listen);
+        if !waiting.is_empty() {
+            let keys = waiting.join(", ");
+            tracing::warn!("{keys}: that takes an upgrade (SIGUSR2) or a restart; all else is in force");
         }
         self.sink.open(policy.log.clone());
         let hash = policy.hash.clone();
         self.shared.live.store(Arc::new(Live::new(policy, &self.shared.figures, Some(&before))));
         self.shared.reloaded.notify_one();
-        self.shared.figures.reload_failed.set(0);
+        self.refused.store(false, Relaxed);
+        self.shared.figures.reload_failed.set(i64::from(!waiting.is_empty()));
         tracing::info!(policy = hash, "reloaded");
         Ok(mistakes)
+    }
+
+    /// The keys of the policy that wait for another process.
+    pub fn waits_for_restart(&self) -> Vec<&'static str> {
+        self.bound.waiting(&self.shared.live.load().policy.listen)
     }
 
     /// Brings the gauges up to date and gives the figures out.
@@ -148,10 +161,8 @@ impl Server {
             listeners.iter().filter(|(_, tls)| *tls == secure).map(|(listener, _)| listener.local_addr()).collect()
         };
         let (http, https, admin) = (local(false)?, local(true)?, admin_listener.local_addr()?);
-        let count = match policy.listen.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            count => count,
-        };
+        let count = bound::workers(policy.listen.workers);
+        let bound = Bound::new(policy.listen.clone(), http.clone(), https.clone(), admin, count);
         let figures = Arc::new(Figures::new()?);
         let sink = Sink::start(policy.log.clone(), figures.lines_dropped.clone())?;
         let live = Live::new(policy, &figures, None);
@@ -176,6 +187,8 @@ impl Server {
             sink: sink.clone(),
             started: Instant::now(),
             loader,
+            bound,
+            refused: AtomicBool::new(false),
             reloading: Mutex::default(),
             ready: AtomicBool::new(true),
         });
