@@ -16,8 +16,13 @@ const MOST_BATCHES: usize = 64;
 const BATCH: usize = 32 << 10;
 /// How long a line may stay with its worker.
 pub(crate) const LINGER: Duration = Duration::from_millis(100);
-/// Longer texts from strangers are cut.
-const LONGEST_TEXT: usize = 4096;
+/// What strangers send is cut to so many bytes, as written: GoAccess and others read a line into 4,096 bytes and take the rest for
+/// another line, and all of these together leave room for what is ours.
+const HOST: usize = 256;
+const METHOD: usize = 32;
+const TARGET: usize = 2048;
+const REFERER: usize = 768;
+const USER_AGENT: usize = 512;
 
 /// What a line tells.
 pub(crate) struct Line<'a> {
@@ -258,7 +263,8 @@ impl Clock {
 
 fn write_combined(out: &mut Vec<u8>, line: &Line<'_>, now: &Clock) {
     let host = if line.host.is_empty() { b"-" } else { line.host };
-    escape(out, host);
+    let host = cut(host, HOST);
+    escape(out, host, HOST);
     let port_given = host.iter().rposition(|&b| b == b':').is_some_and(|colon| !host[colon..].contains(&b']'));
     if !port_given {
         let _ = write!(out, ":{}", line.port);
@@ -267,11 +273,11 @@ fn write_combined(out: &mut Vec<u8>, line: &Line<'_>, now: &Clock) {
     now.combined(out);
     out.extend_from_slice(b"] \"");
     if line.method.is_empty() {
-        escape(out, if line.target.is_empty() { b"-" } else { line.target });
+        escape(out, if line.target.is_empty() { b"-" } else { line.target }, TARGET);
     } else {
-        out.extend_from_slice(line.method.as_bytes());
+        escape(out, line.method.as_bytes(), METHOD);
         out.push(b' ');
-        escape(out, line.target);
+        escape(out, line.target, TARGET);
         out.push(b' ');
         out.extend_from_slice(line.protocol.as_bytes());
     }
@@ -279,9 +285,9 @@ fn write_combined(out: &mut Vec<u8>, line: &Line<'_>, now: &Clock) {
     number(out, line.status.into());
     out.push(b' ');
     number(out, line.bytes);
-    for text in [line.referer, line.user_agent] {
+    for (text, most) in [(line.referer, REFERER), (line.user_agent, USER_AGENT)] {
         out.extend_from_slice(b" \"");
-        escape(out, if text.is_empty() { b"-" } else { text });
+        escape(out, if text.is_empty() { b"-" } else { text }, most);
         out.push(b'"');
     }
     for (key, value) in [(" cdn=", line.cdn), (" rule=", line.rule), (" id=", line.id)] {
@@ -308,14 +314,14 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, now: &Clock) {
     out.push(b'"');
     let client = line.client.to_string();
     for (key, value) in [
-        ("host", line.host),
+        ("host", cut(line.host, HOST)),
         ("client", client.as_bytes()),
         ("country", line.country.as_bytes()),
-        ("method", line.method.as_bytes()),
-        ("target", line.target),
+        ("method", cut(line.method.as_bytes(), METHOD)),
+        ("target", cut(line.target, TARGET)),
         ("protocol", line.protocol.as_bytes()),
-        ("referer", line.referer),
-        ("user_agent", line.user_agent),
+        ("referer", cut(line.referer, REFERER)),
+        ("user_agent", cut(line.user_agent, USER_AGENT)),
         ("cdn", line.cdn.as_bytes()),
         ("rule", line.rule.as_bytes()),
         ("id", line.id.as_bytes()),
@@ -324,7 +330,7 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, now: &Clock) {
         ("reason", line.reason.as_bytes()),
     ] {
         let _ = write!(out, ",\"{key}\":");
-        let text = String::from_utf8_lossy(&value[..value.len().min(LONGEST_TEXT)]);
+        let text = String::from_utf8_lossy(value);
         let _ = serde_json::to_writer(&mut *out, &text);
     }
     let _ = write!(out, ",\"status\":{},\"bytes\":{},\"total\":", line.status, line.bytes);
@@ -337,21 +343,30 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, now: &Clock) {
     out.extend_from_slice(b"}\n");
 }
 
-/// As Apache does: quotes and backslashes get a backslash, what is not printable ASCII becomes `\xHH`.
-fn escape(out: &mut Vec<u8>, text: &[u8]) {
-    let cut = &text[..text.len().min(LONGEST_TEXT)];
+fn cut(text: &[u8], most: usize) -> &[u8] {
+    &text[..text.len().min(most)]
+}
+
+/// As Apache does: quotes and backslashes get a backslash, what is not printable ASCII becomes `\xHH`. Writes `most` bytes at most,
+/// and no half of an escape.
+fn escape(out: &mut Vec<u8>, text: &[u8], most: usize) {
     let plain = |&b: &u8| matches!(b, 0x20..=0x7e) && b != b'"' && b != b'\\';
-    if cut.iter().all(plain) {
-        out.extend_from_slice(cut);
-    } else {
-        for byte in cut {
-            match byte {
-                b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
-                byte if plain(byte) => out.push(*byte),
-                byte => {
-                    let _ = write!(out, "\\x{byte:02x}");
-                }
+    let text = cut(text, most);
+    if text.iter().all(plain) {
+        return out.extend_from_slice(text);
+    }
+    let end = out.len() + most;
+    for byte in text {
+        let before = out.len();
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+            byte if plain(byte) => out.push(*byte),
+            byte => {
+                let _ = write!(out, "\\x{byte:02x}");
             }
+        }
+        if out.len() > end {
+            return out.truncate(before);
         }
     }
 }
@@ -382,3 +397,6 @@ fn number(out: &mut Vec<u8>, mut value: u64) {
     }
     out.extend_from_slice(&digits[at..]);
 }
+
+#[cfg(test)]
+mod tests;
