@@ -1,6 +1,6 @@
 //! The access log: its lines to the letter, and pulls that never wait for it.
 
-use headwater_testkit::{Headwater, Origin, exchange, get, needs, request};
+use headwater_testkit::{Headwater, Origin, Then, exchange, get, needs, request};
 use std::process::Command;
 use std::time::Instant;
 
@@ -135,4 +135,87 @@ fn a_log_that_nobody_takes_delays_no_pull_and_what_is_lost_is_counted() {
     });
     assert_eq!(proxy.stop(), Some(0), "nor does it keep the process from ending");
     std::fs::remove_file(fifo).unwrap();
+}
+
+/// An origin that answers by path, and the number of lines about each.
+fn sampled(rules: &str, format: &str) -> (Origin, Headwater) {
+    let origin = Origin::with(|asked, stream| {
+        let answer = match asked.target.as_str() {
+            "/missing" => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+            "/error" => "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",
+            "/cut" => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
+            _ => OK,
+        };
+        let _ = stream.write_all(answer.as_bytes());
+        if asked.target == "/cut" { Then::Close } else { Then::Keep }
+    });
+    let config = format!("{}{rules}", origin.config());
+    let proxy = Headwater::start(&format!("{config}\n[log]\nsample = 0\nformat = \"{format}\"\n"));
+    (origin, proxy)
+}
+
+#[test]
+fn what_went_wrong_has_a_line_whatever_is_sampled() {
+    let (_origin, proxy) = sampled("", "combined");
+    for _ in 0..20 {
+        get(proxy.http, "/fine", &[]);
+        get(proxy.http, "/missing", &[]);
+    }
+    for target in ["/error", "/cut", "/status/images/beacon.gif?source=x"] {
+        get(proxy.http, target, &[]);
+    }
+    exchange(proxy.http, request("GET", "/expects", &[("Expect", "wonders")]));
+    exchange(proxy.http, b"G\0T /unreadable HTTP/1.1\r\n\r\n");
+    for (target, sign) in [
+        ("/error ", " 500 "),
+        ("/cut ", "end=upstream"),
+        ("/beacon.gif", "source=x"),
+        ("/expects ", "reason=expectation"),
+        ("/unreadable", "reason=malformed"),
+    ] {
+        let line = proxy.wait_for_log(|line| line.contains(target));
+        assert!(line.contains(sign) && !line.contains("sample="), "it stands for itself alone: {line}");
+    }
+    proxy.wait_metric("headwater_log_lines_sampled_out_total", &[], 40.0);
+    assert_eq!(proxy.stdout().lines().count(), 5, "{}", proxy.stdout());
+    assert_eq!(proxy.metrics().value("headwater_pulls_total", &[]), 45.0, "every pull is counted");
+}
+
+#[test]
+fn a_line_that_stands_for_others_says_for_how_many() {
+    let rules = "[[rule]]\nname = \"half\"\npath = '^/half'\nlog_sample = 0.5\n[[rule]]\nname = \"all\"\npath = '^/all'\nlog_sample = 1\n";
+    let (_origin, proxy) = sampled(rules, "json");
+    let mut client = headwater_testkit::Client::connect(proxy.http);
+    for n in 0..400 {
+        client.send(request("GET", &format!("/half/{n}"), &[]));
+        assert_eq!(client.read_response().status, 200);
+    }
+    get(proxy.http, "/all", &[]);
+    let last: serde_json::Value = serde_json::from_str(&proxy.wait_for_log(|line| line.contains("\"/all\""))).unwrap();
+    assert!(last.get("sample").is_none(), "{last}");
+    let left_out = || proxy.metrics().value("headwater_log_lines_sampled_out_total", &[]) as usize;
+    let lines =
+        || proxy.stdout().lines().filter(|line| line.contains("\"/half/")).map(str::to_string).collect::<Vec<_>>();
+    headwater_testkit::wait_until("every pull has a line or is left out", || lines().len() + left_out() == 400);
+    // Twelve standard deviations of a fair coin.
+    assert!((80..=320).contains(&lines().len()), "{}", lines().len());
+    let weighed: f64 = lines()
+        .iter()
+        .map(|line| 1.0 / serde_json::from_str::<serde_json::Value>(line).unwrap()["sample"].as_f64().unwrap())
+        .sum();
+    assert_eq!(weighed, 2.0 * lines().len() as f64);
+    let alternates = lines().windows(2).all(|pair| {
+        let number =
+            |line: &str| line.split("/half/").nth(1).unwrap().split('"').next().unwrap().parse::<u32>().unwrap();
+        number(&pair[1]) - number(&pair[0]) == 2
+    });
+    assert!(!alternates, "chosen by chance, not by turn");
+}
+
+#[test]
+fn a_combined_line_tells_its_share_at_its_end() {
+    let (_origin, proxy) = sampled("[[rule]]\nname = \"most\"\npath = '^/'\nlog_sample = 0.999999999\n", "combined");
+    get(proxy.http, "/fine", &[]);
+    let line = proxy.wait_for_log(|line| line.contains("/fine"));
+    assert!(line.ends_with("end=complete reason=- sample=0.999999999"), "{line}");
 }

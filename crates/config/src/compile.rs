@@ -53,7 +53,8 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
         let asks_for_certificates = tls.as_ref().is_some_and(|tls| tls.verifies_clients) && !listen.https.is_empty();
         providers::read(top.tables("cdn").unwrap_or_default(), &identify.header, asks_for_certificates)
     };
-    let inherited = Inherited { gzip: read_gzip(section("gzip")), max_body };
+    let (log, log_sample) = log::read(section("log"));
+    let inherited = Inherited { gzip: read_gzip(section("gzip")), max_body, log_sample };
     let rules = match top.tables("rule") {
         Some(tables) => rules::read(tables, &providers, &inherited),
         None => rules::built_in(&inherited),
@@ -61,7 +62,6 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let beacon = read_beacon(section("beacon"));
     let whoopsie = read_whoopsie(section("whoopsie"));
     let geo = read_geo(section("geo"));
-    let log = log::read(section("log"));
     let metrics = metrics::read(section("metrics"));
     top.done();
 

@@ -6,8 +6,8 @@ use crate::source::Mistake;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::path::{Path, PathBuf};
 
-/// Reads `[log]`.
-pub(crate) fn read(table: Table<'_>) -> Log {
+/// Reads `[log]`, and the share of pulls that get a line where their rule names none.
+pub(crate) fn read(table: Table<'_>) -> (Log, f64) {
     let access = table.string("access", "\"stdout\"");
     let access = match access.as_ref().map(|text| text.value.as_str()) {
         None | Some("stdout") => AccessLog::Stdout,
@@ -21,8 +21,9 @@ pub(crate) fn read(table: Table<'_>) -> Log {
     };
     let formats = [("combined", LogFormat::Combined), ("json", LogFormat::Json)];
     let log = Log { access, format: table.one_of("format", &formats).unwrap_or(LogFormat::Combined) };
+    let sample = table.share("sample").unwrap_or(1.0);
     table.done();
-    log
+    (log, sample)
 }
 
 /// Looks at the file without touching it. What only another user may write is a warning: `check` may run as somebody else than

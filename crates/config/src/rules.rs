@@ -102,6 +102,8 @@ pub struct Rule {
     pub gzip: Option<Gzip>,
     /// Longest request body, in bytes.
     pub max_body: u64,
+    /// The share of pulls that get a line in the access log; what went wrong has one always.
+    pub log_sample: f64,
 }
 
 /// The ordered list, with the rule `default` at its end.
@@ -127,6 +129,7 @@ impl Rules {
 pub(crate) struct Inherited {
     pub gzip: Gzip,
     pub max_body: u64,
+    pub log_sample: f64,
 }
 
 /// The built-in list: the long life of what never changes under its name.
@@ -142,13 +145,21 @@ pub(crate) fn built_in(inherited: &Inherited) -> Rules {
         targeted: Vec::new(),
         gzip,
         max_body: inherited.max_body,
+        log_sample: inherited.log_sample,
     };
     Rules(vec![rule, default_rule(inherited)])
 }
 
 fn default_rule(inherited: &Inherited) -> Rule {
-    let gzip = Some(inherited.gzip.clone());
-    Rule { name: DEFAULT.into(), path: None, lifetime: None, targeted: Vec::new(), gzip, max_body: inherited.max_body }
+    Rule {
+        name: DEFAULT.into(),
+        path: None,
+        lifetime: None,
+        targeted: Vec::new(),
+        gzip: Some(inherited.gzip.clone()),
+        max_body: inherited.max_body,
+        log_sample: inherited.log_sample,
+    }
 }
 
 fn default_status() -> Statuses {
@@ -252,7 +263,8 @@ fn read_one(
     let targeted = table.table("cdn").map(|cdn| read_targeted(&cdn, providers)).unwrap_or_default();
     let gzip = read_gzip(table, inherited);
     let max_body = table.size("max_body", 0..=u64::MAX).unwrap_or(inherited.max_body);
-    Some(Rule { name: name?.value, path: Some(path?), lifetime, targeted, gzip, max_body })
+    let log_sample = table.share("log_sample").unwrap_or(inherited.log_sample);
+    Some(Rule { name: name?.value, path: Some(path?), lifetime, targeted, gzip, max_body, log_sample })
 }
 
 fn check_name(table: &Table<'_>, name: &At<String>, earlier: &[Rule]) {

@@ -36,6 +36,7 @@ pub(crate) struct Figures {
     pub mismatch: IntCounterVec,
     pub reload_failed: IntGauge,
     pub lines_dropped: IntCounter,
+    pub lines_sampled_out: IntCounter,
     pub pushes_dropped: IntCounterVec,
     pub downstream_connections: IntGauge,
     pub in_flight: IntGauge,
@@ -110,6 +111,13 @@ impl Figures {
                 IntCounter::new(
                     "headwater_log_lines_dropped_total",
                     "Lines of the access log that could not be written.",
+                )?,
+            )?,
+            lines_sampled_out: register(
+                &registry,
+                IntCounter::new(
+                    "headwater_log_lines_sampled_out_total",
+                    "Pulls that got no line in the access log, by log.sample or log_sample.",
                 )?,
             )?,
             pushes_dropped: counters(

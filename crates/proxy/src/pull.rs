@@ -310,6 +310,12 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent) {
     if live.policy.log.access == AccessLog::Off {
         return;
     }
+    let rule = &live.policy.rules.all()[pull.rule];
+    let sample = if is_plain(pull, status, sent) { rule.log_sample } else { 1.0 };
+    if sample < 1.0 && fastrand::f64() >= sample {
+        worker.shared.figures.lines_sampled_out.inc();
+        return;
+    }
     let fields = &pull.request.fields;
     let country = match live.policy.log.format {
         LogFormat::Json => beacon::country(&live.policy, pull.client),
@@ -328,7 +334,7 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent) {
             referer: fields.get("Referer").unwrap_or(b""),
             user_agent: fields.get("User-Agent").unwrap_or(b""),
             cdn: pull.label(),
-            rule: &live.policy.rules.all()[pull.rule].name,
+            rule: &rule.name,
             id: pull.id.as_str(),
             total,
             first_byte: pull.first_byte,
@@ -336,9 +342,16 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent) {
             end: sent.end.name(),
             reason: pull.reason.or(sent.upstream_error).unwrap_or("-"),
             country: &country,
+            sample,
         },
         live.policy.log.format,
     );
+}
+
+/// Whether the app answered and all went well: lines of such pulls may be left out. Those of beacons never are, as each stands for
+/// an error that a user saw.
+fn is_plain(pull: &Pull<'_>, status: u16, sent: &Sent) -> bool {
+    status < 500 && sent.end == End::Complete && pull.first_byte.is_some() && pull.reason.is_none()
 }
 
 /// Answers what could not be read as a request, and counts it as one.
@@ -375,6 +388,7 @@ pub(crate) async fn refuse(worker: &Rc<Worker>, down: &mut Downstream<'_>, calle
                 end: sent.end.name(),
                 reason: refusal.reason(),
                 country: "",
+                sample: 1.0,
             },
             live.policy.log.format,
         );
