@@ -358,3 +358,87 @@ fn statsd_hears_of_what_was_counted_while_its_port_was_closed() {
     client.read_response();
     assert_eq!(statsd_sum(&socket, name, 1.0), 1.0, "nothing is counted twice");
 }
+
+/// Every path of `/status` to a value that is no object and no list of them, with the kind of the value.
+fn shape(value: &serde_json::Value, path: &str, out: &mut Vec<String>) {
+    use serde_json::Value;
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| shape(value, &format!("{path}.{key}"), out)),
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            items.iter().for_each(|item| shape(item, &format!("{path}[]"), out));
+        }
+        Value::Array(_) => out.push(format!("{path} list")),
+        Value::Number(_) => out.push(format!("{path} number")),
+        Value::String(_) => out.push(format!("{path} text")),
+        Value::Bool(_) => out.push(format!("{path} bool")),
+        Value::Null => out.push(format!("{path} null")),
+    }
+}
+
+#[test]
+fn status_has_the_shape_that_is_documented() {
+    let (origin, place) = (Origin::answering(OK), crate::tls::Place::new());
+    let more = place.issue("more", &["img.example"]);
+    let config = |level: u32| {
+        format!(
+            "{}{}[[tls.more]]\ncertificate = \"{}\"\nkey = \"{}\"\n[[cdn]]\nname = \"fastly\"\nkind = \"fastly\"\n\
+             networks = [\"127.0.0.0/8\"]\nsecret = {{ header = \"X-S\", values = [\"0123456789abcdef0123\"] }}\n\
+             [metrics]\nstatsd = \"127.0.0.1:9\"\n[trace]\nendpoint = \"http://127.0.0.1:9\"\n[gzip]\nlevel = {level}\n",
+            origin.config(),
+            crate::tls::tls(&place.issue("first", &["www.example", "shop.example"])),
+            more.certificate.display(),
+            more.key.display()
+        )
+    };
+    let settings = ["--set", "listen.https=[\"127.0.0.1:0\"]"];
+    let proxy = Headwater::start_with(&config(6), &settings, &[]);
+    let status = || -> serde_json::Value { serde_json::from_str(&get(proxy.admin, "/status", &[]).text()).unwrap() };
+    assert!(status()["policy"]["last_reload"].is_null());
+    get(proxy.http, "/", &[("X-CDN-Provider", "fastly")]);
+    proxy.wait_metric("headwater_pulls_total", &[], 1.0);
+    proxy.rewrite(&config(11));
+    proxy.signal("HUP");
+    wait_until("the reload is told of", || status()["policy"]["last_reload"]["result"] == "failed");
+    assert_eq!(
+        (&status()["policy"]["last_reload"]["errors"], &status()["policy"]["reload_failed"]),
+        (&1.into(), &true.into())
+    );
+    proxy.rewrite(&config(9));
+    proxy.signal("HUP");
+    wait_until("the reload is told of", || status()["policy"]["last_reload"]["result"] == "ok");
+
+    let status = status();
+    assert_eq!(status["listeners"]["http"][0], proxy.http.to_string());
+    assert_eq!(status["listeners"]["https"][0], proxy.https.unwrap().to_string());
+    assert_eq!(status["listeners"]["admin"], proxy.admin.to_string());
+    assert_eq!(status["workers"].as_array().unwrap().len(), 2);
+    let certificates = &status["tls"]["certificates"];
+    assert_eq!(certificates[0]["names"], serde_json::json!(["www.example", "shop.example"]));
+    assert_eq!(certificates[1]["names"], serde_json::json!(["img.example"]));
+    assert_eq!(certificates[0]["expires"], "Sun, 01 Jan 4096 00:00:00 GMT");
+    assert!(certificates[0]["expires_in_seconds"].as_i64().unwrap() > 1_000_000_000);
+    let fastly = &status["providers"]["fastly"];
+    assert_eq!((&fastly["kind"], &fastly["identity_mismatches"]), (&"fastly".into(), &1.into()));
+    assert_eq!(fastly["proofs"], serde_json::json!(["secret", "networks"]));
+    assert_eq!(status["providers"]["unproven"]["pulls"], 1);
+    assert!(!status.to_string().contains("0123456789abcdef0123"));
+
+    let reference = include_str!("../docs/metrics.md");
+    let documented = reference.split("<!-- status -->").nth(1).expect("the shape stands between two marks");
+    let documented = documented.split("```").nth(1).unwrap().trim_start_matches("json");
+    let mut expected = Vec::new();
+    shape(&serde_json::from_str(documented).expect("the example is JSON"), "", &mut expected);
+    let mut found = Vec::new();
+    shape(&status, "", &mut found);
+    for list in [&mut expected, &mut found] {
+        // Whether something has failed, or was tried, is not of the shape.
+        list.retain(|path| !path.contains("last_failure") && !path.starts_with(".sinks"));
+        list.sort();
+        list.dedup();
+    }
+    assert_eq!(found, expected, "\n{status:#}");
+    for sink in ["statsd", "otlp"] {
+        assert_eq!(status["sinks"][sink].get("dropped").map(|dropped| dropped.is_u64()), Some(true), "{status:#}");
+    }
+    assert!(status["sinks"].get("graphite").is_none(), "it is not configured");
+}

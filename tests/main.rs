@@ -43,6 +43,7 @@ mod strangers;
 mod streaming;
 mod systemd;
 mod tls;
+mod traces;
 mod upgrade;
 mod upgrade_in_place;
 mod whoopsie;

@@ -13,6 +13,7 @@ use crate::reader::{Mistakes, Table};
 use crate::rules::{self, Gzip, Inherited};
 use crate::source::{Mistake, Severity};
 use crate::tls;
+use crate::trace;
 use crate::tree::Node;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
@@ -63,6 +64,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let whoopsie = read_whoopsie(section("whoopsie"));
     let geo = read_geo(section("geo"));
     let metrics = metrics::read(section("metrics"));
+    let trace = trace::read(section("trace"));
     top.done();
 
     let mut policy = Policy {
@@ -78,6 +80,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
         geo,
         log,
         metrics,
+        trace,
         hash: String::new(),
     };
     policy.hash = hash(&policy);
@@ -92,7 +95,7 @@ fn hash(policy: &Policy) -> String {
     let mut hasher = DefaultHasher::new();
     format!("{:?}", (&policy.listen, &policy.origin, &policy.limits, &policy.identify, &policy.rules))
         .hash(&mut hasher);
-    format!("{:?}", (&policy.providers, &policy.beacon, &policy.whoopsie, &policy.log, &policy.metrics))
+    format!("{:?}", (&policy.providers, &policy.beacon, &policy.whoopsie, &policy.log, &policy.metrics, &policy.trace))
         .hash(&mut hasher);
     for secret in policy.providers.iter().filter_map(|provider| provider.secret.as_ref()) {
         for value in &secret.values {

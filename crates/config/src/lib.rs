@@ -31,6 +31,7 @@ pub mod rules;
 mod secret;
 mod source;
 pub mod tls;
+mod trace;
 mod tree;
 pub mod units;
 mod validity;
@@ -47,6 +48,7 @@ pub use rules::{Gzip, Lifetime, Mode, Rule, Rules, Statuses};
 pub use secret::Secret;
 pub use source::{Mistake, Place, Severity, Source};
 pub use tls::Tls;
+pub use trace::{Collector, Parent, Trace};
 
 use std::path::Path;
 

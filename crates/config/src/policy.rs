@@ -7,6 +7,7 @@ use crate::providers::Provider;
 use crate::rules::Rules;
 use crate::secret::Secret;
 use crate::tls::Tls;
+use crate::trace::Trace;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub struct Policy {
     pub log: Log,
     /// Where figures are pushed.
     pub metrics: Metrics,
+    /// Traces; `None`: there are none.
+    pub trace: Option<Trace>,
     /// 16 hex digits that change when any setting does.
     pub hash: String,
 }

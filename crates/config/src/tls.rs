@@ -9,14 +9,14 @@ use crate::validity;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
-use webpki::EndEntityCert;
+use webpki::{EndEntityCert, KeyUsage};
 
 /// Encrypts session tickets. One for the whole process, so that a session outlives a reload.
 static TICKETER: LazyLock<Option<Arc<dyn rustls::server::ProducesTickets>>> =
@@ -27,10 +27,21 @@ static TICKETER: LazyLock<Option<Arc<dyn rustls::server::ProducesTickets>>> =
 pub struct Tls {
     /// Certificates, protocols and sessions.
     pub server: Arc<ServerConfig>,
+    /// What `server` shows, in the order of the config.
+    pub certificates: Vec<Certificate>,
     /// Whether clients are asked for a certificate.
     pub verifies_clients: bool,
     /// Hash of all that was read from files, as a new certificate under an old name is a new policy.
     pub(crate) fingerprint: u64,
+}
+
+/// A certificate that is shown to clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The names it is for.
+    pub names: Vec<String>,
+    /// Its last second, since 1970.
+    pub expires: Option<u64>,
 }
 
 /// Whether a client certificate must come.
@@ -67,6 +78,18 @@ pub fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
         |_| Vec::new(),
         |parsed| parsed.valid_dns_names().chain(parsed.valid_uri_names()).map(str::to_string).collect(),
     )
+}
+
+/// The last second of a certificate, since 1970. `None`: it cannot be read.
+fn expiry(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let parsed = EndEntityCert::try_from(certificate).ok()?;
+    // Nothing is valid at the end of all time, and the verifier tells until when it was: it looks at the dates before all else.
+    let end_of_time = UnixTime::since_unix_epoch(std::time::Duration::MAX);
+    let judged = parsed.verify_for_usage(&[], &[], &[], end_of_time, KeyUsage::server_auth(), None, None);
+    match judged {
+        Err(webpki::Error::CertExpired { not_after, .. }) => Some(not_after.as_secs()),
+        _ => None,
+    }
 }
 
 /// Reads `[tls]`. `None` where nothing of it is written, or where it cannot be used.
@@ -109,6 +132,11 @@ pub(crate) fn read(table: Table<'_>, http2: Http2) -> Option<Tls> {
         }
         None => builder.with_no_client_auth(),
     };
+    let shown = |(names, key): &(Vec<String>, Arc<CertifiedKey>)| Certificate {
+        names: names.clone(),
+        expires: key.cert.first().and_then(expiry),
+    };
+    let shown = certificates.iter().map(shown).collect();
     let mut server = builder.with_cert_resolver(Arc::new(Certificates(certificates)));
     let spoken: &[&[u8]] = &[b"h2", b"http/1.1", b"http/1.0"];
     let spoken = if http2 == Http2::Off { &spoken[1..] } else { spoken };
@@ -117,7 +145,7 @@ pub(crate) fn read(table: Table<'_>, http2: Http2) -> Option<Tls> {
         server.ticketer = ticketer.clone();
     }
     (auth == Some(ClientAuth::Demanded), versions.len()).hash(&mut fingerprint);
-    Some(Tls { server: Arc::new(server), verifies_clients, fingerprint: fingerprint.finish() })
+    Some(Tls { server: Arc::new(server), certificates: shown, verifies_clients, fingerprint: fingerprint.finish() })
 }
 
 /// A certificate with its key, and the staple where one is given.
@@ -211,6 +239,11 @@ fn unreadable(table: &Table<'_>, path: &At<String>, what: &str, error: &dyn std:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_certificate_never_expires() {
+        assert_eq!(expiry(&CertificateDer::from(&b"nothing"[..])), None);
+    }
 
     #[test]
     fn an_asterisk_stands_for_one_label() {

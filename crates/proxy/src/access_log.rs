@@ -48,6 +48,8 @@ pub(crate) struct Line<'a> {
     /// Why it has no answer of the app's, or no whole one; `-` where it has.
     pub reason: &'static str,
     pub country: &'a str,
+    /// The trace that it is recorded in.
+    pub trace: Option<u128>,
     /// The share of such pulls that get a line.
     pub sample: f64,
 }
@@ -307,6 +309,9 @@ fn write_combined(out: &mut Vec<u8>, line: &Line<'_>, now: &Clock) {
         out.extend_from_slice(key.as_bytes());
         out.extend_from_slice(value.as_bytes());
     }
+    if let Some(trace) = line.trace {
+        let _ = write!(out, " trace={trace:032x}");
+    }
     if line.sample < 1.0 {
         let _ = write!(out, " sample={}", line.sample);
     }
@@ -344,6 +349,9 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, now: &Clock) {
     match line.first_byte {
         Some(first_byte) => seconds(out, first_byte),
         None => out.extend_from_slice(b"null"),
+    }
+    if let Some(trace) = line.trace {
+        let _ = write!(out, ",\"trace_id\":\"{trace:032x}\"");
     }
     if line.sample < 1.0 {
         let _ = write!(out, ",\"sample\":{}", line.sample);

@@ -1,7 +1,7 @@
 //! The admin endpoint: figures, health, status, and the one thing that changes something.
 
 use crate::server::Control;
-use crate::upstream;
+use crate::status;
 use headwater_config::Mistake;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -10,8 +10,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Encoder, TextEncoder};
-use serde_json::json;
 use std::cell::Cell;
+use serde_json::json;
 use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -111,62 +111,13 @@ fn metrics(control: &Control) -> Answer {
 }
 
 fn status(control: &Control) -> Answer {
-    let live = control.shared.live.load();
-    let totals = totals(control);
-    let servers = upstream::status(&live.servers);
-    let status = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "pid": std::process::id(),
-        "uptime_seconds": control.started.elapsed().as_secs(),
-        "draining": control.shared.draining.load(Relaxed),
-        "policy": {
-            "hash": live.policy.hash,
-            "age_seconds": live.since.elapsed().map_or(0, |age| age.as_secs()),
-            "reload_failed": control.refused.load(Relaxed),
-            "waits_for_restart": control.waits_for_restart(),
-        },
-        "downstream_connections": control.shared.downstream(),
-        "pulls_in_flight": control.shared.in_flight.load(Relaxed),
-        "upstream": { "servers": servers, "connections": control.shared.cap.counts().into_iter().collect::<std::collections::BTreeMap<_, _>>() },
-        "providers": totals,
-    });
-    as_json(StatusCode::OK, &status)
+    as_json(StatusCode::OK, &status::status(control))
 }
 
 fn as_json(status: StatusCode, value: &serde_json::Value) -> Answer {
     let mut answer = text(status, format!("{value:#}\n"));
     answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
     answer
-}
-
-/// Pulls, bytes and 5xx of every `cdn` label.
-fn totals(control: &Control) -> serde_json::Value {
-    let mut totals = std::collections::BTreeMap::<String, [u64; 3]>::new();
-    for label in &control.shared.live.load().meters.labels {
-        totals.entry(label.clone()).or_default();
-    }
-    for family in control.gather() {
-        let column = match family.name() {
-            "headwater_pulls_total" => 0,
-            "headwater_pull_bytes_total" => 1,
-            _ => continue,
-        };
-        for metric in family.get_metric() {
-            let label = |name: &str| {
-                metric.get_label().iter().find(|label| label.name() == name).map_or("", |label| label.value())
-            };
-            let value = metric.get_counter().get_value() as u64;
-            let row = totals.entry(label("cdn").to_string()).or_default();
-            row[column] += value;
-            if column == 0 && label("code") == "5xx" {
-                row[2] += value;
-            }
-        }
-    }
-    let rows = totals
-        .into_iter()
-        .map(|(cdn, [pulls, bytes, errors])| (cdn, json!({ "pulls": pulls, "bytes": bytes, "answers_5xx": errors })));
-    serde_json::Value::Object(rows.collect())
 }
 
 fn reload(control: &Control, request: &Request<Incoming>) -> Answer {

@@ -38,6 +38,9 @@ pub(crate) struct Figures {
     pub lines_dropped: IntCounter,
     pub lines_sampled_out: IntCounter,
     pub pushes_dropped: IntCounterVec,
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "such a build sends none"))]
+    pub spans_sent: IntCounter,
+    pub spans_dropped: IntCounter,
     pub downstream_connections: IntGauge,
     pub in_flight: IntGauge,
     pub waiting: IntGauge,
@@ -61,6 +64,7 @@ impl Figures {
         let seconds = |name: &str, help: &str| {
             register(&registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), &["cdn"])?)
         };
+        let counter = |name: &str, help: &str| register(&registry, IntCounter::new(name, help)?);
         let gauge = |name: &str, help: &str| register(&registry, IntGauge::new(name, help)?);
         Ok(Self {
             pulls: counters("headwater_pulls_total", "Requests that reached Headwater.", &["cdn", "rule", "code"])?,
@@ -106,20 +110,16 @@ impl Figures {
                 "headwater_policy_reload_failed",
                 "1 while the file on disk is not the policy in force, or not all of it: a key may wait for a restart.",
             )?,
-            lines_dropped: register(
-                &registry,
-                IntCounter::new(
-                    "headwater_log_lines_dropped_total",
-                    "Lines of the access log that could not be written.",
-                )?,
+            lines_dropped: counter(
+                "headwater_log_lines_dropped_total",
+                "Lines of the access log that could not be written.",
             )?,
-            lines_sampled_out: register(
-                &registry,
-                IntCounter::new(
-                    "headwater_log_lines_sampled_out_total",
-                    "Pulls that got no line in the access log, by log.sample or log_sample.",
-                )?,
+            lines_sampled_out: counter(
+                "headwater_log_lines_sampled_out_total",
+                "Pulls that got no line in the access log, by log.sample or log_sample.",
             )?,
+            spans_sent: counter("headwater_spans_sent_total", "Spans that the collector took.")?,
+            spans_dropped: counter("headwater_spans_dropped_total", "Spans that the collector did not get.")?,
             pushes_dropped: counters(
                 "headwater_pushes_dropped_total",
                 "Figures lost as their sink was away.",

@@ -26,6 +26,7 @@ pub(crate) async fn forward(pull: &mut Pull<'_>, down: &mut Downstream<'_>) -> R
     loop {
         let live = pull.live.clone();
         let origin = &live.policy.origin;
+        pull.asks();
         let acquiring = pull.worker.pool.acquire(&pull.live.servers, origin, fresh, !may_repeat);
         let acquired = unless_gone(down.incoming().as_mut(), acquiring).await.ok_or(Failure::DownstreamGone)?;
         let (connection, in_hand) = acquired?;
@@ -157,7 +158,7 @@ fn request_head(pull: &Pull<'_>, server: &str, upgrade: Option<&[u8]>, expects: 
     for (name, value) in fields.iter() {
         let keep = match live.guard.of(name) {
             Guarded::No => true,
-            Guarded::Always => false,
+            Guarded::Always | Guarded::Trace => false,
             Guarded::UnlessProven => proven.is_some(),
             Guarded::ClientAddressOf(kind) => proven.is_some_and(|provider| provider.kind == kind),
             Guarded::Expect => expects,
@@ -174,6 +175,9 @@ fn request_head(pull: &Pull<'_>, server: &str, upgrade: Option<&[u8]>, expects: 
         write_line(&mut out, live.policy.identify.header.as_bytes(), provider.name.as_bytes());
     }
     write_line(&mut out, b"X-Request-Id", pull.id.as_bytes());
+    if let Some(trace) = &pull.trace {
+        trace.write_to(&mut out, fields);
+    }
     write_line(&mut out, b"Via", &[request.version.number(), b" headwater"].concat());
     match request.framing {
         Framing::Length(length) => {

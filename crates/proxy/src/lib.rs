@@ -3,7 +3,8 @@
 //! Read it in the order in which data flows: `server` listens on `sockets` and starts `worker`s; a worker's connection is a
 //! `downstream`, whose heads `http1` reads from the `wire`; `pull` is the list of layers that each of them passes:
 //! `identify`, `whoopsie`, `beacon` (with `reports`), `cache_control`, `compress`, and `forward`, which asks the `upstream`.
-//! `figures` and the `access_log` hear of it at the end. `admin` and `push` give figures out.
+//! `figures`, the `access_log` and, where a `trace` is recorded, a collector hear of it at the end. `admin` and `push` give figures
+//! out.
 //!
 //! Nothing here knows a vendor's API or a control plane: the proxy runs on when both are gone.
 
@@ -38,7 +39,9 @@ mod reports;
 mod response;
 mod server;
 mod sockets;
+mod status;
 mod strangers;
+mod trace;
 mod upstream;
 mod whoopsie;
 mod wire;

@@ -54,6 +54,8 @@ pub(crate) enum Guarded {
     Expect,
     /// `Range` passes while it asks for few.
     Range,
+    /// The trace context: what becomes of it is the pull's [`crate::trace::Trace`] to say.
+    Trace,
 }
 
 /// For one hop alone, or said by us. `Proxy` is what CGI programs take for a setting of their own.
@@ -125,6 +127,9 @@ impl Guard {
         }
         names.push(("expect".into(), Guarded::Expect));
         names.push(("range".into(), Guarded::Range));
+        if policy.trace.is_some() {
+            names.extend(["traceparent", "tracestate"].map(|name| (name.into(), Guarded::Trace)));
+        }
         let longest = names.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let mut by_length = vec![Vec::new(); longest + 1];
         for (name, guarded) in names {

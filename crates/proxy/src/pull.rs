@@ -16,6 +16,7 @@ use crate::http1::head::{Framing, Refusal, RequestHead, Unread, Version};
 use crate::identify::{Asker, client_address};
 use crate::live::Held;
 use crate::response::Response;
+use crate::trace::{Recording, Trace};
 use crate::upstream::OriginBody;
 use crate::whoopsie;
 use crate::worker::Worker;
@@ -42,6 +43,8 @@ pub(crate) struct Pull<'a> {
     /// The user, as far as a proven provider tells.
     pub client: IpAddr,
     pub id: Id,
+    /// There if traces are configured.
+    pub trace: Option<Trace>,
     /// Its permit.
     place: Option<Place>,
     begun: Instant,
@@ -57,8 +60,18 @@ impl Pull<'_> {
         &self.live.meters.labels[self.asker.label(self.live.policy.providers.len())]
     }
 
+    /// The origin is about to be asked, perhaps once more.
+    pub fn asks(&mut self) {
+        if let Some(trace) = &mut self.trace {
+            trace.asks();
+        }
+    }
+
     /// The origin was asked.
     pub fn asked(&mut self, server: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.asked(server);
+        }
         if self.upstream.as_deref() != Some(server) {
             self.upstream = Some(server.to_string());
         }
@@ -122,6 +135,8 @@ pub(crate) async fn serve(
     // 3. Request id: a foreign one is kept only from a proven provider, as it will stand in logs.
     let kept = request.fields.get("X-Request-Id").filter(|_| provider.is_some()).and_then(plain_id);
     let id = kept.map_or_else(Id::fresh, Id::Kept);
+    //    So is a trace's context, unless the config says otherwise: strangers must not choose what is recorded.
+    let trace = policy.trace.as_ref().map(|trace| Trace::new(trace, &request.fields, provider.is_some(), begun));
 
     let mut pull = Pull {
         worker,
@@ -132,6 +147,7 @@ pub(crate) async fn serve(
         caller,
         client,
         id,
+        trace,
         place: None,
         begun,
         first_byte: None,
@@ -307,13 +323,15 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent) {
         worker.shared.figures.upstream_errors.with_label_values(&[reason]).inc();
         worker.shared.complaints.origin_failed(reason, pull.upstream.as_deref().unwrap_or("-"), pull.id.as_str());
     }
-    if live.policy.log.access == AccessLog::Off {
-        return;
-    }
     let rule = &live.policy.rules.all()[pull.rule];
     let sample = if is_plain(pull, status, sent) { rule.log_sample } else { 1.0 };
-    if sample < 1.0 && fastrand::f64() >= sample {
+    let mut logged = live.policy.log.access != AccessLog::Off;
+    if logged && sample < 1.0 && fastrand::f64() >= sample {
         worker.shared.figures.lines_sampled_out.inc();
+        logged = false;
+    }
+    let recording = pull.trace.as_ref().and_then(Trace::recording);
+    if !logged && recording.is_none() {
         return;
     }
     let fields = &pull.request.fields;
@@ -321,31 +339,36 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent) {
         LogFormat::Json => beacon::country(&live.policy, pull.client),
         LogFormat::Combined => String::new(),
     };
-    worker.log(
-        &Line {
-            host: fields.get("Host").unwrap_or(b""),
-            port: pull.caller.door.port,
-            client: pull.client,
-            method: pull.request.method(),
-            target: pull.request.target(),
-            protocol: pull.request.version.name(),
-            status,
-            bytes: sent.bytes,
-            referer: fields.get("Referer").unwrap_or(b""),
-            user_agent: fields.get("User-Agent").unwrap_or(b""),
-            cdn: pull.label(),
-            rule: &rule.name,
-            id: pull.id.as_str(),
-            total,
-            first_byte: pull.first_byte,
-            upstream: pull.upstream.as_deref().unwrap_or("-"),
-            end: sent.end.name(),
-            reason: pull.reason.or(sent.upstream_error).unwrap_or("-"),
-            country: &country,
-            sample,
-        },
-        live.policy.log.format,
-    );
+    let line = Line {
+        host: fields.get("Host").unwrap_or(b""),
+        port: pull.caller.door.port,
+        client: pull.client,
+        method: pull.request.method(),
+        target: pull.request.target(),
+        protocol: pull.request.version.name(),
+        status,
+        bytes: sent.bytes,
+        referer: fields.get("Referer").unwrap_or(b""),
+        user_agent: fields.get("User-Agent").unwrap_or(b""),
+        cdn: pull.label(),
+        rule: &rule.name,
+        id: pull.id.as_str(),
+        total,
+        first_byte: pull.first_byte,
+        upstream: pull.upstream.as_deref().unwrap_or("-"),
+        end: sent.end.name(),
+        reason: pull.reason.or(sent.upstream_error).unwrap_or("-"),
+        country: &country,
+        trace: recording.map(Recording::trace),
+        sample,
+    };
+    if let (Some(recording), Some(settings)) = (recording, &live.policy.trace) {
+        let scheme = if pull.caller.door.tls { "https" } else { "http" };
+        worker.shared.spans.hand_over(recording.spans(&line, scheme, settings.client_address));
+    }
+    if logged {
+        worker.log(&line, live.policy.log.format);
+    }
 }
 
 /// Whether the app answered and all went well: lines of such pulls may be left out. Those of beacons never are, as each stands for
@@ -388,6 +411,7 @@ pub(crate) async fn refuse(worker: &Rc<Worker>, down: &mut Downstream<'_>, calle
                 end: sent.end.name(),
                 reason: refusal.reason(),
                 country: "",
+                trace: None,
                 sample: 1.0,
             },
             live.policy.log.format,

@@ -10,10 +10,13 @@ use crate::figures::Figures;
 use crate::live::Live;
 use crate::push;
 use crate::sockets::{Inherited, Sockets};
+use crate::status;
+use crate::trace::{self, Span};
 use crate::upstream;
 use crate::worker::{Accepted, Shared, Worker};
 use arc_swap::ArcSwap;
 use headwater_config::{Mistake, Policy, Severity};
+use serde_json::json;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -21,7 +24,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -55,21 +58,50 @@ pub(crate) struct Control {
     pub shared: Arc<Shared>,
     pub sink: Sink,
     pub started: Instant,
+    pub sinks: Arc<push::Sinks>,
+    /// Where pulls and the admin endpoint's requests are taken.
+    pub listeners: serde_json::Value,
     loader: Option<Loader>,
     bound: Bound,
     /// Whether the last reload was refused.
     pub refused: AtomicBool,
-    /// One reload at a time.
+    /// One reload at a time, and what came of the last.
     reloading: Mutex<()>,
+    last_reload: Mutex<Option<Reload>>,
     pub ready: AtomicBool,
 }
 
+/// What came of a reload.
+struct Reload {
+    at: SystemTime,
+    errors: usize,
+    warnings: usize,
+}
+
 impl Control {
+    /// When the configuration was last read anew, and what came of that.
+    pub fn last_reload(&self) -> Option<serde_json::Value> {
+        let last = self.last_reload.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let told = |Reload { at, errors, warnings }: &Reload| {
+            let result = if *errors == 0 { "ok" } else { "failed" };
+            let ago = at.elapsed().unwrap_or_default().as_secs();
+            json!({ "result": result, "at": status::moment(*at), "seconds_ago": ago, "errors": errors, "warnings": warnings })
+        };
+        last.as_ref().map(told)
+    }
+
+    fn note_reload(&self, mistakes: &[Mistake]) {
+        let errors = mistakes.iter().filter(|mistake| mistake.severity == Severity::Error).count();
+        let reload = Reload { at: SystemTime::now(), errors, warnings: mistakes.len() - errors };
+        *self.last_reload.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(reload);
+    }
+
     /// Reads the configuration anew. What is wrong with it comes back, and the old policy stays.
     pub fn reload(&self) -> Result<Vec<Mistake>, Vec<Mistake>> {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let Some(loader) = &self.loader else { return Err(Vec::new()) };
         let (policy, mistakes) = loader();
+        self.note_reload(&mistakes);
         for mistake in &mistakes {
             match mistake.severity {
                 Severity::Error => tracing::error!("{mistake}"),
@@ -128,6 +160,9 @@ pub struct Server {
     beside: Option<JoinHandle<()>>,
 }
 
+/// Longest stay for spans that a collector does not take at the end.
+const LAST_SPANS: Duration = Duration::from_secs(2);
+
 /// What the workers are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
@@ -166,6 +201,7 @@ impl Server {
         let figures = Arc::new(Figures::new()?);
         let sink = Sink::start(policy.log.clone(), figures.lines_dropped.clone())?;
         let live = Live::new(policy, &figures, None);
+        let (spans, recorded) = trace::Queue::new(figures.spans_dropped.clone());
         let shared = Arc::new(Shared {
             live: ArcSwap::from_pointee(live),
             figures,
@@ -174,6 +210,7 @@ impl Server {
             strangers: Arc::default(),
             admission: Arc::new(Cap::default()),
             compressing: Arc::default(),
+            spans,
             complaints: Complaints::default(),
             in_flight: AtomicUsize::new(0),
             open: (0..count).map(|_| AtomicUsize::new(0)).collect(),
@@ -186,15 +223,22 @@ impl Server {
             shared: shared.clone(),
             sink: sink.clone(),
             started: Instant::now(),
+            sinks: Arc::default(),
+            listeners: json!({
+                "http": http.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "https": https.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "admin": admin.to_string(),
+            }),
             loader,
             bound,
             refused: AtomicBool::new(false),
             reloading: Mutex::default(),
+            last_reload: Mutex::default(),
             ready: AtomicBool::new(true),
         });
         let (stopping, stop) = watch::channel(Stop::Run);
         let workers = start_workers(&shared, &sink, &listeners, &stop)?;
-        let beside = start_beside(control.clone(), admin_listener, stop)?;
+        let beside = start_beside(control.clone(), admin_listener, recorded, stop)?;
         Ok(Self { http, https, admin, sockets: Some(sockets), control, stopping, workers, beside: Some(beside) })
     }
 
@@ -386,6 +430,7 @@ async fn accept(
 fn start_beside(
     control: Arc<Control>,
     listener: TcpListener,
+    recorded: mpsc::Receiver<Vec<Span>>,
     mut stop: watch::Receiver<Stop>,
 ) -> Result<JoinHandle<()>, StartError> {
     start_thread("admin".into(), move || async move {
@@ -395,13 +440,28 @@ fn start_beside(
         let graphite = tokio::task::spawn_local(push::to_graphite(control.clone()));
         tokio::task::spawn_local(push::to_statsd(control.clone()));
         tokio::task::spawn_local(upstream::watch(control.shared.clone()));
+        let exporter = tokio::task::spawn_local(export(control.clone(), recorded, stop.clone()));
         if stop.wait_for(|stop| *stop != Stop::Run).await.is_ok_and(|stop| *stop == Stop::Retire) {
             graphite.abort();
             let _ = retire.send(true);
         }
         let _ = stop.wait_for(|stop| *stop == Stop::Now).await;
+        let _ = tokio::time::timeout(LAST_SPANS, exporter).await;
     })
 }
+
+/// Sends spans until all is to end, and then those that are left.
+#[cfg(feature = "otlp")]
+async fn export(control: Arc<Control>, recorded: mpsc::Receiver<Vec<Span>>, mut stop: watch::Receiver<Stop>) {
+    let ends = async move {
+        let _ = stop.wait_for(|stop| *stop == Stop::Now).await;
+    };
+    trace::export(control, recorded, ends).await;
+}
+
+/// This build records none.
+#[cfg(not(feature = "otlp"))]
+async fn export(_: Arc<Control>, _: mpsc::Receiver<Vec<Span>>, _: watch::Receiver<Stop>) {}
 
 /// A thread with a runtime of its own, which cannot leave it. Returns when the runtime stands.
 fn start_thread<F: Future<Output = ()>>(

@@ -9,6 +9,7 @@ use crate::figures::Figures;
 use crate::live::{Held, Live};
 use crate::pull;
 use crate::strangers::Strangers;
+use crate::trace;
 use crate::upstream::{Budget, Pool};
 use arc_swap::ArcSwap;
 use headwater_config::LogFormat;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub admission: Arc<Cap>,
     /// Bodies that are compressed as they come.
     pub compressing: Arc<Cap>,
+    /// Spans on their way to the collector.
+    pub spans: trace::Queue,
     /// What the log was told of the origin.
     pub complaints: Complaints,
     /// Pulls being answered.

@@ -26,7 +26,7 @@ pub(crate) async fn to_graphite(control: Arc<Control>) {
     let dropped = control.shared.figures.pushes_dropped.with_label_values(&["graphite"]);
     let sender = Sender {
         backlog: RefCell::default(),
-        presence: RefCell::new(Presence::new("graphite", dropped)),
+        presence: RefCell::new(Presence::new("graphite", dropped, control.sinks.clone())),
         bell: Notify::new(),
         control,
     };
@@ -55,7 +55,9 @@ impl Sender {
                     Ok(push) => self.backlog.borrow_mut().push_back(push),
                     Err(_) => presence.drops(lines),
                 }
-                presence.drops(self.backlog.borrow_mut().trim(last));
+                let mut backlog = self.backlog.borrow_mut();
+                presence.drops(backlog.trim(last));
+                presence.waits(backlog.pushes.len().saturating_sub(1) as u64);
             }
             self.bell.notify_one();
         }

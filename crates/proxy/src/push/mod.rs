@@ -1,16 +1,16 @@
-//! Pushes figures to sinks: when they are read, what they are called there, and how an outage is told of.
+//! Pushes figures to sinks: when they are read and what they are called there.
 
 mod graphite;
+mod presence;
 mod statsd;
 
 pub(crate) use graphite::to_graphite;
+pub(crate) use presence::{Presence, Sinks};
 pub(crate) use statsd::to_statsd;
 
-use prometheus::IntCounter;
 use prometheus::proto::{MetricFamily, MetricType};
 use std::collections::HashMap;
-use std::fmt::Display;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// Waits for the next beat and returns its time since 1970.
 ///
@@ -31,54 +31,6 @@ fn next_beat(now: Duration, interval: Duration, last: Duration) -> Duration {
         next += step;
     }
     Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX))
-}
-
-/// Whether a sink is there. The log says once that it went and once that it came back.
-struct Presence {
-    name: &'static str,
-    dropped: IntCounter,
-    outage: Option<Outage>,
-}
-
-struct Outage {
-    since: Instant,
-    dropped: u64,
-}
-
-impl Presence {
-    fn new(name: &'static str, dropped: IntCounter) -> Self {
-        Self { name, dropped, outage: None }
-    }
-
-    /// Something could not be delivered.
-    fn fails(&mut self, sink: &str, error: &dyn Display) {
-        if self.outage.is_none() {
-            tracing::warn!(sink, %error, "{} is away", self.name);
-            self.outage = Some(Outage { since: Instant::now(), dropped: 0 });
-        }
-    }
-
-    /// So many figures are lost.
-    fn drops(&mut self, figures: u64) {
-        self.dropped.inc_by(figures);
-        if let Some(outage) = &mut self.outage {
-            outage.dropped += figures;
-        }
-    }
-
-    /// All has been delivered; `late`: so many figures of it after their time.
-    fn answers(&mut self, sink: &str, late: u64) {
-        if let Some(outage) = self.outage.take() {
-            let seconds = outage.since.elapsed().as_secs();
-            let dropped = outage.dropped;
-            tracing::info!(sink, seconds, late, dropped, "{} is back", self.name);
-        }
-    }
-
-    /// It is not asked for any more.
-    fn is_forgotten(&mut self) {
-        self.outage = None;
-    }
 }
 
 /// A figure under a dotted name.

@@ -13,7 +13,10 @@ const DATAGRAM: usize = 1400;
 
 /// Sends what counters gained as `|c` and gauges as `|g`. What could not be sent is in the next difference.
 pub(crate) async fn to_statsd(control: Arc<Control>) {
-    let mut presence = Presence::new("statsd", control.shared.figures.pushes_dropped.with_label_values(&["statsd"]));
+    let mut presence = {
+        let dropped = control.shared.figures.pushes_dropped.with_label_values(&["statsd"]);
+        Presence::new("statsd", dropped, control.sinks.clone())
+    };
     let mut ledger = Ledger::default();
     let mut socket: Option<(String, UdpSocket)> = None;
     let mut last = Duration::ZERO;
