@@ -35,6 +35,7 @@ mod negotiate;
 mod proxy_protocol;
 mod pull;
 mod push;
+mod reload;
 mod reports;
 mod response;
 mod server;

@@ -9,8 +9,8 @@ use crate::complaints::Complaints;
 use crate::figures::Figures;
 use crate::live::Live;
 use crate::push;
+use crate::reload::Reloads;
 use crate::sockets::{Inherited, Sockets};
-use crate::status;
 use crate::trace::{self, Span};
 use crate::upstream;
 use crate::worker::{Accepted, Shared, Worker};
@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -65,43 +65,19 @@ pub(crate) struct Control {
     bound: Bound,
     /// Whether the last reload was refused.
     pub refused: AtomicBool,
-    /// One reload at a time, and what came of the last.
+    /// One reload at a time.
     reloading: Mutex<()>,
-    last_reload: Mutex<Option<Reload>>,
+    pub reloads: Reloads,
     pub ready: AtomicBool,
 }
 
-/// What came of a reload.
-struct Reload {
-    at: SystemTime,
-    errors: usize,
-    warnings: usize,
-}
-
 impl Control {
-    /// When the configuration was last read anew, and what came of that.
-    pub fn last_reload(&self) -> Option<serde_json::Value> {
-        let last = self.last_reload.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let told = |Reload { at, errors, warnings }: &Reload| {
-            let result = if *errors == 0 { "ok" } else { "failed" };
-            let ago = at.elapsed().unwrap_or_default().as_secs();
-            json!({ "result": result, "at": status::moment(*at), "seconds_ago": ago, "errors": errors, "warnings": warnings })
-        };
-        last.as_ref().map(told)
-    }
-
-    fn note_reload(&self, mistakes: &[Mistake]) {
-        let errors = mistakes.iter().filter(|mistake| mistake.severity == Severity::Error).count();
-        let reload = Reload { at: SystemTime::now(), errors, warnings: mistakes.len() - errors };
-        *self.last_reload.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(reload);
-    }
-
     /// Reads the configuration anew. What is wrong with it comes back, and the old policy stays.
     pub fn reload(&self) -> Result<Vec<Mistake>, Vec<Mistake>> {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let Some(loader) = &self.loader else { return Err(Vec::new()) };
         let (policy, mistakes) = loader();
-        self.note_reload(&mistakes);
+        self.reloads.note(&mistakes);
         for mistake in &mistakes {
             match mistake.severity {
                 Severity::Error => tracing::error!("{mistake}"),
@@ -233,7 +209,7 @@ impl Server {
             bound,
             refused: AtomicBool::new(false),
             reloading: Mutex::default(),
-            last_reload: Mutex::default(),
+            reloads: Reloads::default(),
             ready: AtomicBool::new(true),
         });
         let (stopping, stop) = watch::channel(Stop::Run);

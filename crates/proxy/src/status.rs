@@ -26,7 +26,7 @@ pub(crate) fn status(control: &Control) -> Value {
             "age_seconds": live.since.elapsed().map_or(0, |age| age.as_secs()),
             "reload_failed": control.refused.load(Relaxed),
             "waits_for_restart": control.waits_for_restart(),
-            "last_reload": control.last_reload(),
+            "last_reload": control.reloads.status(),
         },
         "listeners": control.listeners,
         "workers": workers.iter().map(|open| json!({ "downstream_connections": open })).collect::<Vec<_>>(),

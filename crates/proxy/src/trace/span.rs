@@ -270,3 +270,100 @@ fn push_address(attributes: &mut Vec<(&'static str, Value)>, place: &str) {
         attributes.extend(port.map(|port| ("server.port", u64::from(port).into())));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line<'a>(method: &'a str, target: &'a [u8], upstream: &'a str) -> Line<'a> {
+        Line {
+            host: b"[2001:db8::1]:8443",
+            port: 80,
+            client: [192, 0, 2, 1].into(),
+            method,
+            target,
+            protocol: "HTTP/2.0",
+            status: 404,
+            bytes: 7,
+            referer: b"",
+            user_agent: b"",
+            cdn: "untagged",
+            rule: "default",
+            id: "1",
+            total: Duration::from_millis(5),
+            first_byte: Some(Duration::from_millis(3)),
+            upstream,
+            end: "complete",
+            reason: "-",
+            country: "",
+            trace: None,
+            sample: 1.0,
+        }
+    }
+
+    fn spans(line: &Line<'_>) -> Vec<Span> {
+        let mut recording = Recording::new(1, 2, None, String::new(), Instant::now());
+        recording.asks();
+        recording.asked(line.upstream);
+        recording.spans(line, "https", false)
+    }
+
+    fn get<'s>(span: &'s Span, key: &str) -> Option<&'s Value> {
+        span.attributes.iter().find(|(found, _)| *found == key).map(|(_, value)| value)
+    }
+
+    #[test]
+    fn addresses_are_taken_apart() {
+        for (server, address, port, url) in [
+            ("127.0.0.1:80", "127.0.0.1", Some(80), "http://127.0.0.1:80/a"),
+            ("https://app.internal:8443", "app.internal", Some(8443), "https://app.internal:8443/a"),
+            ("[::1]:80", "::1", Some(80), "http://[::1]:80/a"),
+            ("unix:/run/app.sock", "/run/app.sock", None, "http://localhost/a"),
+        ] {
+            let ask = spans(&line("GET", b"/a?b=c", server)).pop().unwrap();
+            assert_eq!(get(&ask, "server.address"), Some(&address.into()), "{server}");
+            assert_eq!(get(&ask, "server.port"), port.map(Value::Number).as_ref(), "{server}");
+            assert_eq!(get(&ask, "url.full"), Some(&url.into()));
+        }
+        let pull = &spans(&line("GET", b"/a?b=c", "a:1"))[0];
+        assert_eq!(get(pull, "server.address"), Some(&"2001:db8::1".into()));
+        assert_eq!(get(pull, "server.port"), Some(&Value::Number(8443)));
+        assert_eq!(get(pull, "network.protocol.version"), Some(&"2".into()));
+    }
+
+    #[test]
+    fn a_404_is_an_error_of_the_asking_and_not_of_the_pull() {
+        let spans = spans(&line("GET", b"/", "a:1"));
+        assert_eq!((spans[0].failed, spans[1].failed), (false, true));
+        assert_eq!((get(&spans[0], "error.type"), get(&spans[1], "error.type")), (None, Some(&"404".into())));
+        assert_eq!(spans[1].first_byte, Some(spans[0].begun + Duration::from_millis(3)));
+    }
+
+    #[test]
+    fn what_strangers_say_has_a_bound_and_makes_no_names() {
+        let long = [b"/".as_slice(), &[0xff; 5000]].concat();
+        let method = "X".repeat(5000);
+        for span in spans(&line(&method, &long, "a:1")) {
+            assert_eq!((span.name, get(&span, "http.request.method")), ("HTTP", Some(&"_OTHER".into())));
+            let bytes = |value: &Value| match value {
+                Value::Text(text) => text.len(),
+                Value::Number(_) => 8,
+            };
+            // What is no UTF-8 takes three bytes for one.
+            assert!(span.attributes.iter().all(|(_, value)| bytes(value) <= 3 * LONGEST_TEXT + 32));
+        }
+    }
+
+    #[test]
+    fn a_queue_that_nobody_empties_drops_and_counts() {
+        let dropped = IntCounter::new("dropped", "x").unwrap();
+        let (queue, mut receiver) = Queue::new(dropped.clone());
+        for _ in 0..MOST_WAITING + 10 {
+            queue.hand_over(spans(&line("GET", b"/", "a:1")));
+        }
+        assert_eq!((dropped.get(), queue.waiting()), (20, MOST_WAITING));
+        assert!(receiver.try_recv().is_ok());
+        queue.hand_over(spans(&line("GET", b"/", "a:1")));
+        assert_eq!(dropped.get(), 20);
+    }
+}
