@@ -41,11 +41,21 @@ fn the_reference_names_every_key() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/headwater.toml");
     let reference = std::fs::read_to_string(path).unwrap();
     // The keys are those that the compiler of the configuration asks for.
-    let source = ["compile.rs", "listen.rs", "log.rs", "metrics.rs", "origin.rs", "rules.rs", "providers.rs", "tls.rs", "trace.rs"]
-        .map(|file| {
-            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/config/src").join(file)).unwrap()
-        })
-        .concat();
+    let source = [
+        "compile.rs",
+        "listen.rs",
+        "log.rs",
+        "metrics.rs",
+        "origin.rs",
+        "rules.rs",
+        "providers.rs",
+        "tls.rs",
+        "trace.rs",
+    ]
+    .map(|file| {
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/config/src").join(file)).unwrap()
+    })
+    .concat();
     let mut seen = 0;
     for getter in [
         "string(\"",

@@ -90,7 +90,7 @@ fn behave(request: &Recorded, stream: &mut dyn Wire) -> Then {
         }
         "/short" => {
             let _ = stream.write_all(&whole[..head + body.len() / 2]);
-            return if number(target, "seed") % 2 == 0 { Then::Close } else { Then::Reset };
+            return if number(target, "seed").is_multiple_of(2) { Then::Close } else { Then::Reset };
         }
         _ => drop(stream.write_all(&answer("404 Not Found", &[], "no such fault"))),
     }
