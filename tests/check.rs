@@ -111,7 +111,13 @@ fn a_log_that_cannot_be_written_is_warned_of_and_not_touched() {
         if let Some(nobody) = nobody {
             check.uid(nobody).gid(nobody);
         }
-        let (code, out, err) = said(&check.output().unwrap());
+        let mut output = None;
+        // A copy that was just written is busy while a child that another test starts holds its descriptor.
+        wait_until("the copy is not busy", || {
+            output = check.output().ok();
+            output.is_some()
+        });
+        let (code, out, err) = said(&output.unwrap());
         assert_eq!(code, Some(0), "{err}");
         assert!(err.contains(expected) && err.contains(":4:10"), "{err}");
         assert!(out.contains("usable, with 1 warning"), "{out}");
