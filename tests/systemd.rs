@@ -242,7 +242,13 @@ fn the_watchdog_is_fed_while_every_worker_is_alive_and_no_longer() {
     assert!(begun.elapsed() > Duration::from_millis(2900), "at half its time, not sooner: {:?}", begun.elapsed());
     // The watchdog that watched the old process watches its successor.
     proxy.upgrade();
-    while !ear.hears().contains(&"READY=1".into()) {}
+    let ready = loop {
+        let heard = ear.hears();
+        if heard.contains(&"READY=1".into()) {
+            break heard;
+        }
+    };
+    assert!(ready.contains(&"WATCHDOG=1".into()), "one successor after the other must not starve it: {ready:?}");
     assert_eq!(ear.hears(), ["WATCHDOG=1"]);
 
     let held = Held::thread(proxy.pid(), "worker-1");

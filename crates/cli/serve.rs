@@ -182,7 +182,7 @@ impl Watch {
         self.server.retire();
         tracing::info!(successor = successor.id(), "the successor serves: finishing what is in hand");
         let deadline = Instant::now() + linger;
-        while self.server.connections() > 0 && Instant::now() < deadline {
+        while !self.server.is_idle() && Instant::now() < deadline {
             let signals = &mut self.signals;
             tokio::select! {
                 _ = signals.terminate.recv() => return self.finish(drain),
@@ -190,7 +190,7 @@ impl Watch {
                 _ = signals.hangup.recv() => {}
                 _ = signals.user1.recv() => self.server.reopen_log(),
                 _ = signals.user2.recv() => tracing::warn!("SIGUSR2: this process has a successor already"),
-                () = sleep(Duration::from_millis(50)) => {}
+                () = sleep(Duration::from_millis(20)) => {}
             }
             if successor.has_ended() {
                 tracing::error!("the successor has ended");

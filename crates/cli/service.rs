@@ -11,9 +11,10 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// It serves. A successor is not the process that the manager started: it names itself.
+/// It serves. A successor is not the process that the manager started: it names itself, and feeds the watchdog, for which
+/// it is one service with its predecessor.
 pub fn serves(status: &str) {
-    tell(&[MainPid(std::process::id()), Ready, Status(status)]);
+    tell(&[MainPid(std::process::id()), Ready, Watchdog, Status(status)]);
 }
 
 /// It reads its configuration anew, and will say when it has.

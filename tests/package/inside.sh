@@ -107,7 +107,7 @@ pulls 8080 || fail "it listens no longer on port 8080"
 until_true "the old process has left" is_gone "$second"
 
 step "is watched, the successor too"
-kill -SEGV "$third"
+kill -KILL "$third"
 until_true "systemd restarts what crashed" is_another "$third"
 until_true "it is ready" is_up
 [ "$(show NRestarts)" = 1 ] || fail "restarts: $(show NRestarts)"

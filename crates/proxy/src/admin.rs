@@ -28,6 +28,7 @@ const MOST_CONNECTIONS: usize = 64;
 /// Serves for as long as the proxy runs, or until it has `retired`: from then on its successor answers.
 pub(crate) async fn serve(control: Arc<Control>, listener: TcpListener, mut retired: watch::Receiver<bool>) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    let _asking = control.asking.clone();
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -42,7 +43,7 @@ pub(crate) async fn serve(control: Arc<Control>, listener: TcpListener, mut reti
         };
         let (control, mut retired) = (control.clone(), retired.clone());
         tokio::task::spawn_local(async move {
-            let _place = place;
+            let (_place, _asking) = (place, control.asking.clone());
             let asked = Cell::new(false);
             let others = retired.clone();
             let service = service_fn(|request| {

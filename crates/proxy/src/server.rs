@@ -69,6 +69,8 @@ pub(crate) struct Control {
     reloading: Mutex<()>,
     pub reloads: Reloads,
     pub ready: AtomicBool,
+    /// Held by the admin endpoint while it accepts, and by each of its connections.
+    pub asking: Arc<()>,
 }
 
 impl Control {
@@ -189,6 +191,7 @@ impl Server {
             spans,
             complaints: Complaints::default(),
             in_flight: AtomicUsize::new(0),
+            accepting: Arc::default(),
             open: (0..count).map(|_| AtomicUsize::new(0)).collect(),
             beats: (0..count).map(|_| AtomicU64::new(0)).collect(),
             draining: AtomicBool::new(false),
@@ -211,6 +214,7 @@ impl Server {
             reloading: Mutex::default(),
             reloads: Reloads::default(),
             ready: AtomicBool::new(true),
+            asking: Arc::default(),
         });
         let (stopping, stop) = watch::channel(Stop::Run);
         let workers = start_workers(&shared, &sink, &listeners, &stop)?;
@@ -248,9 +252,9 @@ impl Server {
         self.control.shared.beats.iter().map(|beats| beats.load(Relaxed)).collect()
     }
 
-    /// Open connections from downstream.
-    pub fn connections(&self) -> usize {
-        self.control.shared.downstream()
+    /// Whether a server that was retired has nothing left to do, not even for who asks for figures.
+    pub fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.control.asking) == 1 && self.control.shared.is_idle()
     }
 
     /// The listening sockets and their names, for a successor.
@@ -287,10 +291,10 @@ impl Server {
         self.sockets = None;
         let _ = self.stopping.send(Stop::Drain);
         let deadline = Instant::now() + drain;
-        while self.control.shared.downstream() > 0 && Instant::now() < deadline {
+        while !self.control.shared.is_idle() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
-        let finished = self.control.shared.downstream() == 0;
+        let finished = self.control.shared.is_idle();
         let _ = self.stopping.send(Stop::Now);
         for worker in self.workers.drain(..) {
             let _ = worker.join();
@@ -368,6 +372,7 @@ async fn accept(
     tls: bool,
     doors: Vec<mpsc::UnboundedSender<Accepted>>,
 ) {
+    let _accepting = worker.shared.accepting.clone();
     let door = Door { port: listener.local_addr().map_or(0, |address| address.port()), tls };
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     loop {

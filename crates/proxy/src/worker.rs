@@ -18,7 +18,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, fence};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub in_flight: AtomicUsize,
     /// Open connections from downstream, by worker.
     pub open: Vec<AtomicUsize>,
+    /// Held by every task that accepts connections: what one of them accepts is counted before it lets go.
+    pub accepting: Arc<()>,
     /// How often each worker has looked after its house.
     pub beats: Vec<AtomicU64>,
     /// No answer keeps its connection any more.
@@ -63,6 +65,13 @@ impl Shared {
     /// Open connections from downstream.
     pub fn downstream(&self) -> usize {
         self.open.iter().map(|open| open.load(Relaxed)).sum()
+    }
+
+    /// Whether nothing is accepted any more and all that was accepted is gone.
+    pub fn is_idle(&self) -> bool {
+        let accepting = Arc::strong_count(&self.accepting) > 1;
+        fence(Acquire);
+        !accepting && self.downstream() == 0
     }
 }
 
