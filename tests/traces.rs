@@ -68,13 +68,13 @@ fn context(origin: &Origin) -> [String; 4] {
 fn a_pull_leaves_a_span_and_another_for_what_the_app_was_asked() {
     let (origin, collector) = (Origin::answering(OK), collector());
     let proxy = Headwater::before_with(&origin, &trace_to(&collector, "sample = 1\nservice = \"front door\""));
-    get(proxy.http, "/a/b.css?token=secret", &[TAG, ("User-Agent", "curl/9")]);
+    get(proxy.http, "/a/b.css?token=secret", &[TAG, ("User-Agent", "curl/9 \"\\")]);
     let spans = wait_for_spans(&collector, 2);
     let [_, trace, parent, flags] = context(&origin);
     let (pull, ask) = (&spans[0], &spans[1]);
     assert_eq!((pull["kind"].as_i64(), ask["kind"].as_i64()), (Some(2), Some(3)));
     assert_eq!((&pull["traceId"], &ask["traceId"]), (&trace.as_str().into(), &trace.as_str().into()));
-    assert_eq!((pull["parentSpanId"].as_str(), &ask["parentSpanId"]), (Some(""), &pull["spanId"]));
+    assert_eq!((pull["parentSpanId"].as_str(), &ask["parentSpanId"]), (None, &pull["spanId"]));
     assert_eq!(
         (ask["spanId"].as_str(), flags.as_str()),
         (Some(parent.as_str()), "01"),
@@ -86,7 +86,7 @@ fn a_pull_leaves_a_span_and_another_for_what_the_app_was_asked() {
         ("url.scheme", "http"),
         ("http.response.status_code", "200"),
         ("network.protocol.version", "1.1"),
-        ("user_agent.original", "curl/9"),
+        ("user_agent.original", "curl/9 \"\\"),
         ("server.address", "shop.example"),
         ("headwater.cdn", "fastly"),
         ("headwater.rule", "static"),

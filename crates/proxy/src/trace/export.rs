@@ -23,6 +23,8 @@ use tokio::time::{sleep, timeout};
 
 /// How long spans gather before they are sent. The queue is looked at then, and rings for nobody: a pull would pay for that.
 const LINGER: Duration = Duration::from_millis(250);
+/// The same after a batch that was full: the queue must not run over meanwhile.
+const HURRY: Duration = Duration::from_millis(20);
 /// Spans of one request.
 const BATCH: usize = 512;
 /// A collector that takes longer counts as away.
@@ -96,7 +98,7 @@ impl Exporter {
                 }
             }
         }
-        LINGER
+        if late < BATCH as u64 { LINGER } else { HURRY }
     }
 
     /// Takes a batch out of the queue, unless one is in hand; says whether there is one.
