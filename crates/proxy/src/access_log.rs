@@ -21,7 +21,7 @@ pub(crate) const LINGER: Duration = Duration::from_millis(100);
 const HOST: usize = 256;
 const METHOD: usize = 32;
 const TARGET: usize = 2048;
-const REFERER: usize = 768;
+const REFERER: usize = 704;
 const USER_AGENT: usize = 512;
 
 /// What a line tells.

@@ -184,7 +184,7 @@ mod tests {
         let figures = Figures::new().unwrap();
         figures.begin(&policy(32, 63));
         assert_eq!(count(&figures, "headwater_pulls_total"), 0);
-        assert_eq!(count(&figures, "headwater_upstream_errors_total"), 8);
+        assert_eq!(count(&figures, "headwater_upstream_errors_total"), 9);
         let all: usize = figures.registry.gather().iter().map(|family| family.get_metric().len()).sum();
         assert!((2_000..MOST).contains(&all), "{all}");
     }
