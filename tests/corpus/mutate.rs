@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-/// Seconds, unless `HEADWATER_RANDOM_SECONDS` says otherwise.
+/// Seconds, unless `CHANCE_SECONDS` says otherwise.
 const PATIENCE: u64 = 8;
 const THREADS: u64 = 8;
 
@@ -100,9 +100,9 @@ fn shrink(house: &House, bytes: Vec<u8>) -> Vec<u8> {
 #[test]
 fn what_chance_makes_of_the_cases_is_read_as_a_strict_reader_reads_it() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let patience = Duration::from_secs(number("HEADWATER_RANDOM_SECONDS").unwrap_or(PATIENCE));
-    let seed = number("HEADWATER_SEED").unwrap_or_else(|| fastrand::u64(..));
-    println!("HEADWATER_SEED={seed}");
+    let patience = Duration::from_secs(number("CHANCE_SECONDS").unwrap_or(PATIENCE));
+    let seed = number("CHANCE_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("CHANCE_SEED={seed}");
     let small: Vec<Vec<u8>> =
         cases::all().into_iter().map(|case| case.bytes).filter(|bytes| bytes.len() < 1000).collect();
     let house = House::new();
@@ -132,9 +132,9 @@ fn what_chance_makes_of_the_cases_is_read_as_a_strict_reader_reads_it() {
     if let Some(bytes) = failed.into_inner().unwrap() {
         let least = shrink(&house, bytes);
         let why = house.try_out(&least).err().unwrap_or_else(|| "(it does not happen again)".into());
-        panic!("HEADWATER_SEED={seed}: \"{}\"\n{why}", least.escape_ascii());
+        panic!("CHANCE_SEED={seed}: \"{}\"\n{why}", least.escape_ascii());
     }
     let rubbish = house.origin.rubbish();
-    assert!(rubbish.is_empty(), "HEADWATER_SEED={seed}: the origin got \"{}\"", rubbish[0].1.escape_ascii());
+    assert!(rubbish.is_empty(), "CHANCE_SEED={seed}: the origin got \"{}\"", rubbish[0].1.escape_ascii());
     assert!(tried > 100, "only {tried} variants were tried");
 }

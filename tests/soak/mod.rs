@@ -1,6 +1,6 @@
 //! A run with everything that goes wrong at once: origin faults, reloads every second, successors, a log disk that is full or
 //! stalls, sinks that come and go, and all the while pulls at a steady rate. Twenty seconds of it, or as long as
-//! `HEADWATER_SOAK` says; `make soak` takes ten minutes.
+//! `SOAK` says; `make soak` takes ten minutes.
 
 mod clients;
 mod origin;
@@ -22,13 +22,13 @@ const GROWTH_KIB: u64 = 16 << 10;
 const SINKS: usize = 2;
 
 fn length() -> Duration {
-    let Ok(text) = std::env::var("HEADWATER_SOAK") else { return Duration::from_secs(20) };
+    let Ok(text) = std::env::var("SOAK") else { return Duration::from_secs(20) };
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let number: u64 = number.parse().expect("HEADWATER_SOAK is a number of s or m");
+    let number: u64 = number.parse().expect("SOAK is a number of s or m");
     Duration::from_secs(match unit {
         "s" => number,
         "m" => number * 60,
-        _ => panic!("HEADWATER_SOAK={text}: write for example 90s or 10m"),
+        _ => panic!("SOAK={text}: write for example 90s or 10m"),
     })
 }
 

@@ -41,6 +41,11 @@ impl Report {
         self.pulls += saw.pulls();
         self.again += saw.again;
         self.wrong.extend_from_slice(&saw.wrong);
+        let crossed =
+            saw.all.iter().filter(|pull| pull.target.starts_with("/upload") && pull.status == 502).count() as u64;
+        if crossed > saw.pulls() / 500 + 1 {
+            self.wrong.push(format!("{crossed} uploads crossed the end of a connection"));
+        }
         for pull in &saw.all {
             *self.statuses.entry(pull.status).or_default() += 1;
             self.broken += u64::from(!pull.complete);
