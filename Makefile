@@ -2,6 +2,7 @@
 # make test-package  builds the Debian package, and installs, upgrades and removes it on a systemd of its own (as root)
 # make deb      builds the Debian package
 # make soak     everything goes wrong at once for ten minutes (SOAK=30s for less), and chance writes requests for two
+# make fuzz     AFL against what reads strangers' bytes, a minute for each part (FUZZ=600 for ten)
 # make lint     formatting, clippy, documentation
 # make bench    installs what the benches need (Debian), then micro benches, then side by side with the peers
 # make networks reads the vendors' published lists anew
@@ -25,8 +26,13 @@ deb:
 SOAK ?= 10m
 soak:
 	$(CARGO) build --release --locked
-	HEADWATER_BIN="$${CARGO_TARGET_DIR:-target}/release/headwater" HEADWATER_SOAK=$(SOAK) HEADWATER_RANDOM_SECONDS=120 \
+	HEADWATER_BIN="$${CARGO_TARGET_DIR:-target}/release/headwater" SOAK=$(SOAK) CHANCE_SECONDS=120 \
 	  $(CARGO) test --locked --test promises -- --nocapture --test-threads 1 soak:: corpus::mutate
+
+FUZZ ?= 60
+fuzz:
+	$(CARGO) afl --version >/dev/null 2>&1 || $(CARGO) install cargo-afl --locked
+	fuzz/run.sh $(FUZZ)
 
 lint:
 	$(CARGO) fmt --all --check

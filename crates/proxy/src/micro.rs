@@ -1,10 +1,13 @@
-//! Single pieces of the pull's path, for the micro benches alone (feature `micro`).
+//! Single pieces of the pull's path, for the micro benches and the fuzzers alone (feature `micro`).
 
 use crate::caller::Caller;
 use crate::deflate::{Deflate, whole};
-use crate::http1::head::{RequestHead, ResponseHead};
+use crate::http1::body::{BadBody, Decoder, Step};
+use crate::http1::head::{Framing, RequestHead, ResponseHead, Search};
 use crate::identify::Asker;
 use crate::negotiate;
+use crate::proxy_protocol;
+use crate::wire::Buffer;
 use headwater_config::Policy;
 
 /// A request's head, read.
@@ -55,4 +58,45 @@ pub fn gzip(body: &[u8], level: u32) -> usize {
     }
     let _ = deflate.finish(&mut out);
     out.len()
+}
+
+/// A request's head as it comes off the wire, written for the next server. `None`: it is refused, or not whole.
+pub fn pass_on(bytes: &[u8]) -> Option<Vec<u8>> {
+    let length = Search::default().find(bytes).ok()??;
+    let head = RequestHead::parse(&bytes[..length], 100).ok()?;
+    let mut out = [head.method().as_bytes(), b" ", head.target(), b" HTTP/1.1\r\n"].concat();
+    // HTTP/1.0 may do without.
+    if !head.fields.has("Host") {
+        out.extend_from_slice(b"Host: a\r\n");
+    }
+    head.fields.write_to(&mut out);
+    out.extend_from_slice(b"\r\n");
+    Some(out)
+}
+
+/// Takes a chunked body apart that arrives in pieces of so many bytes. `Ok(None)`: it is not whole.
+///
+/// # Errors
+/// It is no chunked body.
+pub fn read_chunks(bytes: &[u8], piece: usize) -> Result<Option<Vec<u8>>, &'static str> {
+    let (mut decoder, mut buffer, mut body) = (Decoder::new(Framing::Chunked), Buffer::default(), Vec::new());
+    for piece in bytes.chunks(piece.max(1)) {
+        buffer.push(piece);
+        loop {
+            match decoder.step(&mut buffer).map_err(|BadBody| "this is no chunked body")? {
+                Step::Data(count) => {
+                    body.extend_from_slice(&buffer.data()[..count]);
+                    decoder.took(count, &mut buffer);
+                }
+                Step::More => break,
+                Step::End => return Ok(Some(body)),
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a PROXY header that is whole; whether it could be read.
+pub fn read_proxy_header(bytes: &[u8]) -> bool {
+    proxy_protocol::parse(bytes).is_ok()
 }

@@ -48,6 +48,12 @@ pub(crate) async fn read(stream: &mut TcpStream) -> io::Result<Option<SocketAddr
     version_1(&header)
 }
 
+/// A header that is here as a whole.
+#[cfg(feature = "micro")]
+pub(crate) fn parse(header: &[u8]) -> io::Result<Option<SocketAddr>> {
+    if header.starts_with(SIGNATURE) { version_2(header) } else { version_1(header) }
+}
+
 fn version_1(line: &[u8]) -> io::Result<Option<SocketAddr>> {
     let header = v1::Header::try_from(line).map_err(|_| refused("its line cannot be read"))?;
     Ok(match header.addresses {
