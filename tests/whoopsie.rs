@@ -158,38 +158,103 @@ fn pages_of_ones_own_are_read_from_a_folder() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-#[test]
-fn pages_are_exported_for_a_cdn_with_a_beacon_that_does_not_depend_on_it() {
-    let folder = tempfile();
-    let config = folder.join("headwater.toml");
-    let text = "[origin]\nservers = [\"127.0.0.1:1\"]\n[[cdn]]\nname = \"fastly\"\nkind = \"fastly\"\nnetworks = [\"fastly\"]\n";
-    std::fs::write(&config, text).unwrap();
-    let out = folder.join("out");
-    let export = |cdn: &str| {
-        run(&["whoopsie", "export", "-c", config.to_str().unwrap(), "--cdn", cdn, "--out", out.to_str().unwrap()])
-    };
-    let refused = export("fastly");
-    assert!(
-        refused.status.code() == Some(1) && String::from_utf8_lossy(&refused.stderr).contains("beacon.url is empty")
-    );
-    std::fs::write(&config, format!("{text}[beacon]\nurl = \"https://b.example.net/b.gif\"\n")).unwrap();
-    assert_eq!(export("nobody").status.code(), Some(1));
-    assert_eq!(export("fastly").status.code(), Some(0));
-    let pages: Vec<_> = std::fs::read_dir(&out).unwrap().flatten().collect();
-    assert_eq!(pages.len(), 11);
-    for page in pages {
-        let html = std::fs::read_to_string(page.path()).unwrap();
-        assert!(
-            html.contains("src=\"https://b.example.net/b.gif?source=fastly_503\"") && !html.contains("{{"),
-            "{:?}",
-            page.path()
-        );
-    }
-    std::fs::remove_dir_all(folder).unwrap();
+/// What `whoopsie export` says and writes for a CDN.
+struct Export {
+    folder: tempfile::TempDir,
 }
 
-fn tempfile() -> std::path::PathBuf {
-    let folder = std::env::temp_dir().join(format!("headwater-export-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
+impl Export {
+    const CDN: &str = "[origin]\nservers = [\"127.0.0.1:1\"]\n[beacon]\nurl = \"https://b.example.net/b.gif\"\n";
+
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// Runs it for a CDN that is named as its kind; the code, and standard error.
+    fn run(&self, config: &str, kind: &str, more: &[&str]) -> (Option<i32>, String) {
+        let path = self.folder.path().join("headwater.toml");
+        let cdn = format!("[[cdn]]\nname = \"{kind}\"\nkind = \"{kind}\"\nnetworks = [\"192.0.2.0/24\"]\n");
+        std::fs::write(&path, config.to_string() + &cdn).unwrap();
+        let out = self.folder.path().join("out");
+        let _ = std::fs::remove_dir_all(&out);
+        let arguments =
+            ["whoopsie", "export", "-c", path.to_str().unwrap(), "--cdn", kind, "--out", out.to_str().unwrap()];
+        let output = run(&[&arguments[..], more].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    fn written(&self) -> Vec<(String, String)> {
+        let files = std::fs::read_dir(self.folder.path().join("out")).unwrap().flatten();
+        let mut files: Vec<_> = files
+            .map(|file| (file.file_name().into_string().unwrap(), std::fs::read_to_string(file.path()).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+}
+
+#[test]
+fn pages_are_exported_for_a_cdn_with_a_beacon_that_does_not_depend_on_it() {
+    let export = Export::new();
+    let (code, said) = export.run("[origin]\nservers = [\"127.0.0.1:1\"]\n", "fastly", &[]);
+    assert!(code == Some(1) && said.contains("beacon.url is empty"), "{said}");
+    let config = export.folder.path().join("headwater.toml");
+    let output = run(&["whoopsie", "export", "-c", config.to_str().unwrap(), "--cdn", "nobody", "--out", "unused"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("there is no [[cdn]] \"nobody\""), "{said}");
+    for kind in ["fastly", "cloudfront", "akamai", "bunny", "google", "generic", "cloudflare"] {
+        assert_eq!(export.run(Export::CDN, kind, &[]), (Some(0), String::new()));
+        let pages = export.written();
+        assert_eq!(pages.len(), 11);
+        for (name, html) in pages {
+            let beacon = format!("src=\"https://b.example.net/b.gif?source={kind}_503\"");
+            assert!(html.contains(&beacon) && !html.contains("{{"), "{name}");
+            // A reference that is the same for everybody helps nobody.
+            assert!(!html.contains(&format!(">{kind}<")), "{name}");
+            let reference = html.contains("<code translate=\"no\">::RAY_ID::</code>");
+            assert_eq!(
+                (reference, html.contains("<code")),
+                (kind == "cloudflare", kind == "cloudflare"),
+                "{kind} {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_page_of_ones_own_may_show_a_reference_only_where_there_is_one() {
+    let export = Export::new();
+    let pages = export.folder.path().join("pages");
+    std::fs::create_dir(&pages).unwrap();
+    let config = format!("{}[whoopsie]\npages = \"{}\"\n", Export::CDN, pages.display());
+    std::fs::write(pages.join("en.html"), "{{beacon}}{{#request_id}}[{{request_id}}]{{/request_id}}").unwrap();
+    assert_eq!(export.run(&config, "akamai", &[]), (Some(0), String::new()));
+    assert_eq!(export.written()[0].1, "https://b.example.net/b.gif?source=akamai_503");
+    std::fs::write(pages.join("en.html"), "{{beacon}}[{{request_id}}]").unwrap();
+    let (code, said) = export.run(&config, "akamai", &[]);
+    assert!(
+        code == Some(0) && said.contains("the page en shows {{request_id}}, and akamai has nothing to put there"),
+        "{said}"
+    );
+    std::fs::write(pages.join("en.html"), "{{beacon}}{{#request_id}}").unwrap();
+    let (code, said) = export.run(&config, "akamai", &[]);
+    assert!(code == Some(1) && said.contains("{{#request_id}} has no end") && said.contains("en.html:1:11"), "{said}");
+}
+
+#[test]
+fn fastly_puts_its_server_and_the_requests_id_into_the_page() {
+    let export = Export::new();
+    let (code, said) = export.run(Export::CDN, "akamai", &["--format", "vcl"]);
+    assert!(code == Some(1) && said.contains("\"akamai\" is of kind akamai, which runs no VCL"), "{said}");
+    assert_eq!(export.run(Export::CDN, "fastly", &["--format", "vcl", "--status", "502"]), (Some(0), String::new()));
+    let written = export.written();
+    let [(name, vcl)] = &written[..] else { panic!("{written:?}") };
+    assert_eq!(name, "whoopsie.vcl");
+    assert!(vcl.contains("if (obj.status == 502) {\n") && vcl.contains("HTTP 502\n"), "{vcl}");
+    let beacon = "src=\"https://b.example.net/b.gif?source=fastly_502&amp;server_identity=\"page} server.identity \
+                  {page\"&amp;id=\"page} var.headwater_reference {page\"\" width=";
+    assert_eq!(vcl.matches(beacon).count(), 11);
+    assert_eq!(vcl.matches("<code translate=\"no\">\"page} var.headwater_reference {page\"</code>").count(), 11);
+    assert_eq!(vcl.matches("synthetic {page\"<!DOCTYPE html>").count(), 11);
+    assert!(vcl.len() < 1 << 20, "a snippet is 1 MB at most, and this one is {}", vcl.len());
 }

@@ -32,20 +32,29 @@ pub struct Page {
     pub language: String,
     /// What it is made of.
     pub parts: Vec<Part>,
+    /// The same for who knows no request id: without what stands between `{{#request_id}}` and `{{/request_id}}`.
+    pub unreferenced: Vec<Part>,
 }
 
 impl Page {
-    /// The page with its open places filled in.
-    pub fn fill(&self, status: &str, request_id: &str, beacon: &str) -> String {
-        self.parts
+    /// The page with its open places filled in; without an id it shows no reference.
+    pub fn fill(&self, status: &str, request_id: Option<&str>, beacon: &str) -> String {
+        let parts = if request_id.is_some() { &self.parts } else { &self.unreferenced };
+        parts
             .iter()
             .map(|part| match part {
                 Part::Text(text) => text.as_str(),
                 Part::Status => status,
-                Part::RequestId => request_id,
+                Part::RequestId => request_id.unwrap_or_default(),
                 Part::Beacon => beacon,
             })
             .collect()
+    }
+
+    fn new(language: String, source: &Arc<Source>, status_url: &str, mistakes: &mut Vec<Mistake>) -> Self {
+        // The mistakes are the same both times.
+        let unreferenced = split(source, status_url, false, &mut Vec::new());
+        Self { language, parts: split(source, status_url, true, mistakes), unreferenced }
     }
 }
 
@@ -60,7 +69,7 @@ pub(crate) fn built_in(status_url: &str) -> Vec<Page> {
                 html = html.replace(&format!("{{{{{key}}}}}"), &escape(text.as_str()?));
             }
             let source = Arc::new(Source { name: format!("built-in page {language}"), text: html });
-            Some(Page { language: language.clone(), parts: split(&source, status_url, &mut Vec::new()) })
+            Some(Page::new(language.clone(), &source, status_url, &mut Vec::new()))
         })
         .collect();
     pages.sort_by_key(|page| page.language != "en");
@@ -124,15 +133,15 @@ fn read_page(path: &Path, place: &Place, status_url: &str, mistakes: &mut Vec<Mi
     match std::fs::read_to_string(path) {
         Ok(text) => {
             let source = Arc::new(Source { name: path.display().to_string(), text });
-            let parts = split(&source, status_url, mistakes);
-            if !parts.contains(&Part::Beacon) {
+            let page = Page::new(language, &source, status_url, mistakes);
+            if !page.parts.contains(&Part::Beacon) {
                 mistakes.push(Mistake::warning(
                     &Place { source: source.clone(), span: 0..0 },
                     "this page has no beacon, so users who see it are not counted",
                     "add <img src=\"{{beacon}}\" width=\"1\" height=\"1\" alt=\"\">",
                 ));
             }
-            Some(Page { language, parts })
+            Some(page)
         }
         Err(error) => {
             mistakes.push(wrong(error.to_string()));
@@ -141,12 +150,17 @@ fn read_page(path: &Path, place: &Place, status_url: &str, mistakes: &mut Vec<Mi
     }
 }
 
-/// Cuts a page at its slots. `{{#status_url}}` to `{{/status_url}}` is left out where there is no status URL.
-fn split(source: &Arc<Source>, status_url: &str, mistakes: &mut Vec<Mistake>) -> Vec<Part> {
+/// Cuts a page at its slots. What stands between `{{#name}}` and `{{/name}}` is left out where there is no such thing: no
+/// status URL, or nobody who knows a request's id.
+fn split(source: &Arc<Source>, status_url: &str, knows_id: bool, mistakes: &mut Vec<Mistake>) -> Vec<Part> {
     let page = &source.text;
+    let mut wrong = |span: std::ops::Range<usize>, what: String, remedy: &str| {
+        mistakes.push(Mistake::at(&Place { source: source.clone(), span }, what, remedy));
+    };
     let mut parts: Vec<Part> = Vec::new();
     let mut text = String::new();
     let mut at = 0;
+    let mut section: Option<(&str, std::ops::Range<usize>)> = None;
     let mut skipping = false;
     while let Some(open) = page[at..].find("{{").map(|i| at + i) {
         let Some(close) = page[open..].find("}}").map(|i| open + i) else { break };
@@ -156,8 +170,19 @@ fn split(source: &Arc<Source>, status_url: &str, mistakes: &mut Vec<Mistake>) ->
         let slot = page[open + 2..close].trim();
         at = close + 2;
         match slot {
-            "#status_url" => skipping = status_url.is_empty(),
-            "/status_url" => skipping = false,
+            "#status_url" | "#request_id" if section.is_none() => {
+                skipping = if slot == "#status_url" { status_url.is_empty() } else { !knows_id };
+                section = Some((&slot[1..], open..at));
+            }
+            "/status_url" | "/request_id" if section.as_ref().is_some_and(|(name, _)| *name == &slot[1..]) => {
+                skipping = false;
+                section = None;
+            }
+            "#status_url" | "#request_id" | "/status_url" | "/request_id" => wrong(
+                open..at,
+                format!("{{{{{slot}}}}} has no place here"),
+                "end what begins with {{#name}} by {{/name}}, and let none begin in another",
+            ),
             _ if skipping => {}
             "status_url" => text.push_str(&escape(status_url)),
             "status" | "request_id" | "beacon" => {
@@ -168,12 +193,16 @@ fn split(source: &Arc<Source>, status_url: &str, mistakes: &mut Vec<Mistake>) ->
                     _ => Part::Beacon,
                 });
             }
-            _ => mistakes.push(Mistake::at(
-                &Place { source: source.clone(), span: open..at },
+            _ => wrong(
+                open..at,
                 format!("there is nothing to put into {{{{{slot}}}}}"),
-                "the places are {{status}}, {{request_id}}, {{beacon}}, {{status_url}} and {{#status_url}}..{{/status_url}}",
-            )),
+                "the places are {{status}}, {{request_id}}, {{beacon}} and {{status_url}}, and between {{#request_id}} and {{/request_id}}, or \
+                 {{#status_url}} and {{/status_url}}, stands what is shown only with one",
+            ),
         }
+    }
+    if let Some((name, span)) = section {
+        wrong(span, format!("{{{{#{name}}}}} has no end"), "write {{/name}} where it ends");
     }
     if !skipping {
         text.push_str(&page[at..]);
@@ -200,25 +229,51 @@ mod tests {
         languages.sort_unstable();
         assert_eq!(languages, ["de", "en", "es", "fr", "it", "ja", "nl", "pl", "pt", "ru", "zh-Hans"]);
         for page in &pages {
-            let html = page.fill("503", "00112233445566778899aabbccddeeff", "/b.gif?source=x");
+            let html = page.fill("503", Some("00112233445566778899aabbccddeeff"), "/b.gif?source=x");
             assert!(!html.contains("{{"), "{}: a place is open", page.language);
             assert!(html.contains("https://status.example.com/?a&amp;b"), "{}", page.language);
             assert!(html.contains("00112233445566778899aabbccddeeff") && html.contains("/b.gif?source=x"));
             assert!(html.contains(&format!("lang=\"{}\"", page.language)));
+            let texts: toml::Table = MESSAGES.parse().unwrap();
+            let text = |key: &str| escape(texts[&page.language][key].as_str().unwrap());
+            let unreferenced = page.fill("503", None, "/b.gif?source=x");
+            for key in ["support", "reference"] {
+                assert!(html.contains(&text(key)) && !unreferenced.contains(&text(key)), "{} {key}", page.language);
+            }
+            assert!(unreferenced.contains(&text("advice")) && unreferenced.contains("HTTP 503"));
+            assert!(!unreferenced.contains("<code") && !unreferenced.contains("{{"), "{}", page.language);
         }
     }
 
     #[test]
     fn without_a_status_url_there_is_no_link() {
-        assert!(built_in("").iter().all(|page| !page.fill("500", "", "").contains("<a ")));
+        assert!(built_in("").iter().all(|page| !page.fill("500", None, "").contains("<a ")));
     }
 
     #[test]
     fn an_unknown_place_is_a_mistake_where_it_stands() {
         let source = Arc::new(Source { name: "en.html".into(), text: "<p>\n{{oops}} {{status}}".into() });
         let mut mistakes = Vec::new();
-        let parts = split(&source, "", &mut mistakes);
+        let parts = split(&source, "", true, &mut mistakes);
         assert_eq!(parts, [Part::Text("<p>\n ".into()), Part::Status]);
         assert_eq!(mistakes[0].place.as_ref().unwrap().line_and_column(), (2, 1));
+    }
+
+    #[test]
+    fn what_begins_ends_and_nothing_begins_within_it() {
+        for (text, expected) in [
+            ("a{{#request_id}}b", "{{#request_id}} has no end"),
+            ("a{{/request_id}}b", "{{/request_id}} has no place here"),
+            ("{{#status_url}}{{#request_id}}{{/request_id}}{{/status_url}}", "{{#request_id}} has no place here"),
+            ("{{#status_url}}{{/request_id}}{{/status_url}}", "{{/request_id}} has no place here"),
+        ] {
+            let source = Arc::new(Source { name: "en.html".into(), text: text.into() });
+            let mut mistakes = Vec::new();
+            split(&source, "", true, &mut mistakes);
+            assert!(mistakes.iter().any(|mistake| mistake.what == expected), "{text} {mistakes:?}");
+        }
+        let source =
+            Arc::new(Source { name: "en.html".into(), text: "a{{#request_id}}b{{request_id}}{{/request_id}}c".into() });
+        assert_eq!(split(&source, "", false, &mut Vec::new()), [Part::Text("ac".into())]);
     }
 }
