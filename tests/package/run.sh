@@ -37,6 +37,8 @@ done
 
 # A systemd that starts what the test needs, and ends with it.
 rm -f "$root/usr/sbin/policy-rc.d"
+# The index of man pages is not what is tested, and takes seconds.
+rm -f "$root/var/lib/man-db/auto-update"
 units=$root/etc/systemd/system
 cat > "$units/package-test.target" <<END
 [Unit]
