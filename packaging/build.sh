@@ -16,6 +16,14 @@ if [ "$(cargo deb --version 2>/dev/null)" != "cargo-deb $wanted" ]; then
   rm -rf target/tools/build
 fi
 
+# A panic shows paths of the sources. They are to be the sources' own, not those of the machine that built the package. Cargo's own
+# way to do so (trim-paths) is not stable yet, and in a file of settings the machine's paths cannot be named. 037 is what cargo
+# divides the flags by.
+if [ "$profile" = release ]; then
+  cargo_home=${CARGO_HOME:-$HOME/.cargo}
+  export CARGO_ENCODED_RUSTFLAGS="$(printf '%s\037' --remap-path-prefix "$cargo_home/registry/src=registry" \
+    --remap-path-prefix)$PWD=."
+fi
 cargo build --quiet --locked --profile "$profile"
 headwater=${CARGO_TARGET_DIR:-target}/$folder/headwater
 

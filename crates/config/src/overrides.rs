@@ -50,7 +50,7 @@ impl Override {
 /// Variables that begin with `HEADWATER_` and mean something else, by what follows: those of the project's own tests, and
 /// those that Kubernetes sets in every pod for a service of that name.
 fn is_for_others(rest: &str) -> bool {
-    matches!(rest, "BIN" | "SEED" | "RANDOM_SECONDS")
+    matches!(rest, "BIN" | "SEED" | "SOAK" | "RANDOM_SECONDS")
         || rest.contains("SERVICE_HOST")
         || rest.contains("SERVICE_PORT")
         || format!("_{rest}_").contains("_PORT_")
