@@ -162,7 +162,7 @@ impl House {
 }
 
 /// What a stranger may not tell the app, or not this hop's next one.
-const KEPT_BACK: [&str; 32] = [
+const KEPT_BACK: [&str; 46] = [
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -195,6 +195,20 @@ const KEPT_BACK: [&str; 32] = [
     "cf-connecting-ipv6",
     "cloudfront-viewer-address",
     "true-client-ip",
+    "x-forwarded",
+    "x-forwarded-by",
+    "x-forwarded-prefix",
+    "x-forwarded-protocol",
+    "x-forwarded-scheme",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-url-scheme",
+    "x-proxyuser-ip",
+    "forwarded-for",
+    "front-end-https",
+    "cf-ipcountry",
+    "cf-visitor",
+    "fastly-ssl",
 ];
 
 /// What decides about a message and so may not come behind it (RFC 9110, section 6.5.1).
