@@ -221,7 +221,10 @@ impl Headwater {
 
 impl Drop for Headwater {
     fn drop(&mut self) {
-        for successor in self.successors.iter().filter(|pid| is_alive(**pid)) {
+        // Those it tells of in its log: a test may have failed before it heard of them.
+        let said = self.stderr();
+        let told = said.split("successor=").skip(1).filter_map(|rest| rest.split_whitespace().next()?.parse().ok());
+        for successor in told.filter(|pid| is_alive(*pid)) {
             let _ = Command::new("kill").arg("-9").arg(successor.to_string()).status();
         }
         let _ = self.child.kill();
