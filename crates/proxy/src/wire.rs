@@ -131,8 +131,7 @@ impl Buffer {
         self.start == self.end
     }
 
-    /// Adds what a test says was read.
-    #[cfg(any(test, feature = "micro"))]
+    /// Adds bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         let room = self.room(self.bytes.len().max(self.end + bytes.len()));
         room[..bytes.len()].copy_from_slice(bytes);

@@ -1,18 +1,87 @@
 //! Both halves of a connection as one, for the library that speaks HTTP/2; counts what goes over it.
+//!
+//! The library flushes each frame of a body by itself. What it writes is gathered here instead, until the connection's task
+//! has moved every stream: then it leaves in one write, and over TLS in one record.
 
 use super::calm::{Tally, add};
-use crate::wire::{Reader, Writer};
+use crate::wire::{Buffer, Reader, Writer};
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// What may be gathered: a record of TLS, and less than what may wait for the kernel of one stream.
+const GATHERED: usize = 16 << 10;
+/// How many parts the library writes at once, and what was gathered before them.
+const PARTS: usize = 8;
+
 /// A connection, with what was read from it already.
 pub(super) struct Duplex {
     pub reader: Reader,
-    pub writer: Writer,
+    pub outbox: Rc<Outbox>,
     pub tally: Rc<Tally>,
+}
+
+/// The half that is written, which the connection's task flushes.
+pub(super) struct Outbox {
+    writer: RefCell<Writer>,
+    gathered: RefCell<Buffer>,
+    /// Whether a flush of the library's waits for one of the task's.
+    pub gathers: Cell<bool>,
+}
+
+impl Outbox {
+    /// Gathers nothing yet: a handshake has no task that flushes.
+    pub fn new(writer: Writer) -> Rc<Self> {
+        Rc::new(Self { writer: writer.into(), gathered: Buffer::default().into(), gathers: false.into() })
+    }
+
+    /// Takes small parts, or writes what was gathered and some of these.
+    fn poll_write(&self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut gathered = self.gathered.borrow_mut();
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        loop {
+            if gathered.len() + length <= GATHERED {
+                parts.iter().for_each(|part| gathered.push(part));
+                return Poll::Ready(Ok(length));
+            }
+            let before = gathered.len();
+            let mut all = [IoSlice::new(&[]); PARTS];
+            let skip = usize::from(before == 0);
+            all[0] = IoSlice::new(gathered.data());
+            let taken = parts.len().min(PARTS - 1);
+            all[1..=taken].copy_from_slice(&parts[..taken]);
+            let count = ready!(self.writer.borrow_mut().poll_write(cx, &all[skip..=taken]))?;
+            gathered.consume(count.min(before));
+            if count > before {
+                return Poll::Ready(Ok(count - before));
+            }
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+    }
+
+    /// Sends what was gathered.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut gathered = self.gathered.borrow_mut();
+        let mut writer = self.writer.borrow_mut();
+        while !gathered.is_empty() {
+            let count = ready!(writer.poll_write(cx, &[IoSlice::new(gathered.data())]))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            gathered.consume(count);
+        }
+        writer.poll_flush(cx)
+    }
+
+    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        self.writer.borrow_mut().poll_shutdown(cx)
+    }
 }
 
 impl AsyncRead for Duplex {
@@ -30,11 +99,11 @@ impl AsyncWrite for Duplex {
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(self.writer.poll_write(cx, parts))?;
+        let count = ready!(self.outbox.poll_write(cx, parts))?;
         add(&self.tally.said, count as u64);
         Poll::Ready(Ok(count))
     }
@@ -43,11 +112,11 @@ impl AsyncWrite for Duplex {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.outbox.gathers.get() { Poll::Ready(Ok(())) } else { self.outbox.poll_flush(cx) }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outbox.poll_shutdown(cx)
     }
 }

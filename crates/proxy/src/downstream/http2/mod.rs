@@ -13,7 +13,7 @@ use crate::wire::Alarm;
 use crate::worker::{InFlight, Worker};
 use bytes::Bytes;
 pub(crate) use calm::{Tally, add};
-use duplex::Duplex;
+use duplex::{Duplex, Outbox};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use h2::server::{Builder, Connection, SendResponse};
@@ -62,7 +62,8 @@ pub(crate) async fn converse(worker: &Rc<Worker>, connection: http1::Connection,
     let Some((reader, mut writer)) = connection.into_halves() else { return };
     writer.be_prompt();
     let tally = Rc::new(Tally::default());
-    let duplex = Duplex { reader, writer, tally: tally.clone() };
+    let outbox = Outbox::new(writer);
+    let duplex = Duplex { reader, outbox: outbox.clone(), tally: tally.clone() };
     let mut builder = Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
@@ -73,6 +74,7 @@ pub(crate) async fn converse(worker: &Rc<Worker>, connection: http1::Connection,
         .max_header_list_size(2 * (limits.max_head + limits.max_fields * 32) as u32);
     let handshake = timeout(limits.header_timeout, builder.handshake::<_, Bytes>(duplex)).await;
     let Ok(Ok(mut connection)) = handshake else { return };
+    outbox.gathers.set(true);
 
     let begun = Instant::now();
     let mut streams = FuturesUnordered::new();
@@ -88,6 +90,10 @@ pub(crate) async fn converse(worker: &Rc<Worker>, connection: http1::Connection,
         let event = poll_fn(|cx| {
             if let Poll::Ready(event) = poll_event(&mut connection, &mut streams, cx) {
                 return Poll::Ready(event);
+            }
+            // Now that no stream can move, what they sent leaves together.
+            if let Poll::Ready(Err(_)) = outbox.poll_flush(cx) {
+                return Poll::Ready(Event::Closed { calm: true });
             }
             // Frames that ask for nothing are no event of the library's.
             if !lost && let Some(kind) = tally.flood(begun) {
@@ -138,7 +144,10 @@ fn poll_event<S: Future<Output = ()>>(
     streams: &mut FuturesUnordered<S>,
     cx: &mut Context<'_>,
 ) -> Poll<Event> {
-    let ended = matches!(streams.poll_next_unpin(cx), Poll::Ready(Some(())));
+    let mut ended = false;
+    while let Poll::Ready(Some(())) = streams.poll_next_unpin(cx) {
+        ended = true;
+    }
     match connection.poll_accept(cx) {
         Poll::Ready(Some(Ok(accepted))) => Poll::Ready(Event::Opened(accepted)),
         Poll::Ready(Some(Err(error))) => Poll::Ready(Event::Closed {
