@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What may be gathered: a record of TLS, and less than what may wait for the kernel of one stream.
 const GATHERED: usize = 16 << 10;
+/// What is worth a copy to save a system call; more is written at once, with what was gathered before it.
+const SMALL: usize = 4 << 10;
 /// How many parts the library writes at once, and what was gathered before them.
 const PARTS: usize = 8;
 
@@ -43,7 +45,7 @@ impl Outbox {
         let mut gathered = self.gathered.borrow_mut();
         let length: usize = parts.iter().map(|part| part.len()).sum();
         loop {
-            if gathered.len() + length <= GATHERED {
+            if length <= SMALL && gathered.len() + length <= GATHERED {
                 parts.iter().for_each(|part| gathered.push(part));
                 return Poll::Ready(Ok(length));
             }
