@@ -36,10 +36,11 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Lets this process, and those it starts, open so many descriptors.
-pub fn raise_descriptors(count: u64) {
+pub fn raise_descriptors(count: u64) -> u64 {
     let most = rlimit::increase_nofile_limit(u64::MAX).expect("the system tells");
     assert!(
         most >= count,
         "this test needs {count} descriptors, and the hard limit is {most}: raise it with `ulimit -Hn`"
     );
+    most
 }

@@ -122,3 +122,89 @@ impl AsyncWrite for Duplex {
         self.outbox.poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Stream;
+    use fastrand::Rng;
+    use std::future::poll_fn;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    fn outbox() -> (Rc<Outbox>, Reader, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        socket2::SockRef::from(&ours).set_send_buffer_size(4 << 10).unwrap();
+        let (reader, writer) = Stream::Unix(ours).split();
+        let outbox = Outbox::new(writer);
+        outbox.gathers.set(true);
+        (outbox, reader, theirs)
+    }
+
+    #[tokio::test]
+    async fn what_is_written_arrives_in_its_order_however_slowly_it_is_read() {
+        let (outbox, reader, mut theirs) = outbox();
+        let mut duplex = Duplex { reader, outbox: outbox.clone(), tally: Rc::default() };
+        let mut random = Rng::with_seed(7);
+        let sent: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(600_000).collect();
+        let write = async {
+            let mut rest = &sent[..];
+            while !rest.is_empty() {
+                let most = if random.bool() { 300 } else { 40_000 };
+                let length = random.usize(..=most).min(rest.len());
+                let (piece, behind) = rest.split_at(length);
+                let middle = random.usize(..=length);
+                let parts = [IoSlice::new(&piece[..middle]), IoSlice::new(&piece[middle..])];
+                let count = poll_fn(|cx| Pin::new(&mut duplex).poll_write_vectored(cx, &parts)).await.unwrap();
+                assert!(count <= length);
+                rest = if count == length { behind } else { &rest[count..] };
+                if random.u8(..4) == 0 {
+                    poll_fn(|cx| outbox.poll_flush(cx)).await.unwrap();
+                }
+            }
+            duplex.shutdown().await.unwrap();
+        };
+        let read = async {
+            let (mut got, mut piece) = (Vec::new(), [0; 5000]);
+            loop {
+                match theirs.read(&mut piece).await.unwrap() {
+                    0 => return got,
+                    count => got.extend_from_slice(&piece[..count]),
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let ((), got) = tokio::join!(write, read);
+        assert!(got == sent, "{} bytes of {}", got.len(), sent.len());
+        assert_eq!(duplex.tally.said.get(), sent.len() as u64);
+    }
+
+    #[tokio::test]
+    async fn small_writes_leave_together_and_not_before_they_are_flushed() {
+        let (outbox, reader, theirs) = outbox();
+        let mut duplex = Duplex { reader, outbox: outbox.clone(), tally: Rc::default() };
+        for word in ["one ", "two ", "three"] {
+            duplex.write_all(word.as_bytes()).await.unwrap();
+            duplex.flush().await.unwrap();
+        }
+        let mut piece = [0; 100];
+        assert_eq!(theirs.try_read(&mut piece).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        poll_fn(|cx| outbox.poll_flush(cx)).await.unwrap();
+        theirs.readable().await.unwrap();
+        let count = theirs.try_read(&mut piece).unwrap();
+        assert_eq!(&piece[..count], b"one two three");
+    }
+
+    #[tokio::test]
+    async fn no_more_is_gathered_than_a_record_holds() {
+        let (outbox, reader, _theirs) = outbox();
+        let mut duplex = Duplex { reader, outbox: outbox.clone(), tally: Rc::default() };
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut taken = 0;
+        while let Poll::Ready(count) = Pin::new(&mut duplex).poll_write(&mut cx, &[0; 1000]) {
+            taken += count.unwrap();
+            assert!(taken < 1 << 20, "the socket is full long before");
+        }
+        assert!(outbox.gathered.borrow().len() <= GATHERED);
+    }
+}
