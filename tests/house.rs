@@ -14,9 +14,10 @@ fn no_arrow_points_where_none_may() {
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
         let allowed: &[&str] = match name {
-            "headwater" => &["headwater-config", "headwater-proxy"],
+            "headwater" => &["headwater-config", "headwater-proxy", "headwater-control"],
             "headwater-proxy" => &["headwater-config"],
-            "headwater-config" | "headwater-testkit" => &[],
+            "headwater-control" => &["headwater-config", "headwater-vendors"],
+            "headwater-config" | "headwater-vendors" | "headwater-testkit" => &[],
             other => panic!("{other} has no place in the house: say here whom it may know"),
         };
         for dependency in package["dependencies"].as_array().unwrap() {
@@ -43,6 +44,7 @@ fn the_reference_names_every_key() {
     // The keys are those that the compiler of the configuration asks for.
     let source = [
         "compile.rs",
+        "control.rs",
         "listen.rs",
         "log.rs",
         "metrics.rs",

@@ -1,6 +1,7 @@
 //! `headwater`: one file a verb.
 
 mod check;
+mod control;
 mod demo;
 mod descriptors;
 mod manual;
@@ -29,6 +30,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     Serve(serve::Serve),
+    Control(control::Control),
     Check(check::Check),
     Demo(demo::Demo),
     Whoopsie(whoopsie::Whoopsie),
@@ -41,6 +43,7 @@ enum Verb {
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Serve(serve) => serve.run(),
+        Verb::Control(control) => control.run(),
         Verb::Check(check) => check.run(),
         Verb::Demo(demo) => demo.run(),
         Verb::Whoopsie(whoopsie) => whoopsie.run(),

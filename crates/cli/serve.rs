@@ -231,7 +231,7 @@ impl Signals {
 }
 
 /// Everything but the access log goes to standard error; `RUST_LOG` chooses how much.
-fn start_log() {
+pub fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)

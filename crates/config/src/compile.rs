@@ -1,6 +1,7 @@
 //! Turns what was written into a policy, or into all its mistakes.
 
 use crate::contradictions;
+use crate::control;
 use crate::listen;
 use crate::log;
 use crate::metrics;
@@ -65,6 +66,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let geo = read_geo(section("geo"));
     let metrics = metrics::read(section("metrics"));
     let trace = trace::read(section("trace"));
+    let control = control::read(section("control"));
     top.done();
 
     let mut policy = Policy {
@@ -81,6 +83,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
         log,
         metrics,
         trace,
+        control,
         hash: String::new(),
     };
     policy.hash = hash(&policy);
@@ -97,6 +100,7 @@ fn hash(policy: &Policy) -> String {
         .hash(&mut hasher);
     format!("{:?}", (&policy.providers, &policy.beacon, &policy.whoopsie, &policy.log, &policy.metrics, &policy.trace))
         .hash(&mut hasher);
+    format!("{:?}", policy.control).hash(&mut hasher);
     for secret in policy.providers.iter().filter_map(|provider| provider.secret.as_ref()) {
         for value in &secret.values {
             value.expose().hash(&mut hasher);

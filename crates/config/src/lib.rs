@@ -13,6 +13,7 @@
 
 mod compile;
 mod contradictions;
+mod control;
 mod lifetime;
 mod listen;
 mod log;
@@ -36,6 +37,7 @@ mod tree;
 pub mod units;
 mod validity;
 
+pub use control::{Control, Keep};
 pub use networks::Networks;
 pub use origin::{Checks, Ejection, Origin, OriginServer, OriginTls, Way};
 pub use overrides::Override;

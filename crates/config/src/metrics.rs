@@ -49,7 +49,7 @@ pub(crate) fn read(table: Table<'_>) -> Metrics {
 }
 
 /// A name or an address, and a port. IPv6 stands in brackets: without them nobody knows where the port begins.
-fn is_host_and_port(text: &str) -> bool {
+pub(crate) fn is_host_and_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let host_is_good = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),

@@ -1,5 +1,6 @@
 //! The policy: what the config means, as pure data, ready to be asked.
 
+use crate::control::Control;
 use crate::networks::Networks;
 use crate::origin::Origin;
 use crate::pages::Page;
@@ -42,6 +43,8 @@ pub struct Policy {
     pub metrics: Metrics,
     /// Traces; `None`: there are none.
     pub trace: Option<Trace>,
+    /// The control plane.
+    pub control: Control,
     /// 16 hex digits that change when any setting does.
     pub hash: String,
 }

@@ -1,0 +1,111 @@
+//! `[control]`: the control plane, which watches what the CDNs do, keeps it, shows it and steers.
+
+use crate::reader::{At, Table};
+use crate::secret::{self, Secret};
+use crate::source::Mistake;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// `[control]`
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// The dashboard and the API.
+    pub listen: SocketAddr,
+    /// For strangers: what browsers and CDNs send us, and the support page. `None`: these come to `listen` too, and to it alone.
+    pub public: Option<SocketAddr>,
+    /// What changes something needs it.
+    pub token: Option<Secret>,
+    /// The file of the store.
+    pub store: PathBuf,
+    /// How long what is kept.
+    pub keep: Keep,
+    /// The admin endpoints of the proxies whose figures are read, as `host:port`. Empty: the one of `[listen] admin`.
+    pub proxies: Vec<String>,
+}
+
+/// For how long points are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Of a minute.
+    pub minutes: Duration,
+    /// Of an hour.
+    pub hours: Duration,
+    /// Of a day; also events and the audit log.
+    pub days: Duration,
+}
+
+fn address(table: &Table<'_>, text: &At<String>) -> Option<SocketAddr> {
+    let address = text.value.parse();
+    if address.is_err() {
+        table.mistake(Mistake::at(
+            &text.place,
+            format!("\"{}\" is no IP address with a port", text.value),
+            "write for example \"127.0.0.1:9280\" or \"[::1]:9280\"",
+        ));
+    }
+    address.ok()
+}
+
+/// Reads `[control]`.
+pub(crate) fn read(table: Table<'_>) -> Control {
+    let listen = table.string("listen", "\"127.0.0.1:9280\"").and_then(|text| address(&table, &text));
+    let public = table.string("public", "\"0.0.0.0:9281\"").filter(|text| !text.value.is_empty());
+    let public = public.and_then(|text| address(&table, &text));
+    let address = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9280)));
+    let token = table
+        .string("token", "\"env:HEADWATER_TOKEN\"")
+        .filter(|text| !text.value.is_empty())
+        .and_then(|text| secret::resolve(&text, "the token of the control plane", table.mistakes()));
+    if token.is_none() && !table.has("token") && !address.ip().is_loopback() {
+        table.mistake(Mistake::at(
+            &table.place_of("listen"),
+            format!("anybody who reaches {address} could change things"),
+            "add token = \"env:NAME\", or let listen be on 127.0.0.1",
+        ));
+    }
+    let store = table.string("store", "\"/var/lib/headwater/history.db\"");
+    let keep = Keep {
+        minutes: table.duration("keep_minutes").unwrap_or(40 * DAY),
+        hours: table.duration("keep_hours").unwrap_or(400 * DAY),
+        days: table.duration("keep_days").unwrap_or(3650 * DAY),
+    };
+    for (key, finer, coarser) in [("keep_hours", keep.minutes, keep.hours), ("keep_days", keep.hours, keep.days)] {
+        if finer > coarser {
+            table.mistake(Mistake::at(
+                &table.place_of(key),
+                "a roll-up is kept for less time than what it is made from",
+                "let keep_minutes <= keep_hours <= keep_days",
+            ));
+        }
+    }
+    if keep.minutes < 2 * DAY {
+        table.mistake(Mistake::at(
+            &table.place_of("keep_minutes"),
+            "vendors' figures of a minute may come a day late",
+            "write at least \"2d\"",
+        ));
+    }
+    let proxies = table.strings("proxies", "[\"10.0.0.7:9180\"]").unwrap_or_default();
+    for proxy in &proxies {
+        if !crate::metrics::is_host_and_port(&proxy.value) {
+            table.mistake(Mistake::at(
+                &proxy.place,
+                format!("\"{}\" is no host and port", proxy.value),
+                "write what listen.admin of that proxy says, for example \"10.0.0.7:9180\"",
+            ));
+        }
+    }
+    let control = Control {
+        listen: address,
+        public,
+        token,
+        store: store.map_or_else(|| "/var/lib/headwater/history.db".into(), |path| path.value).into(),
+        keep,
+        proxies: proxies.into_iter().map(|proxy| proxy.value).collect(),
+    };
+    table.done();
+    control
+}

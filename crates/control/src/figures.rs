@@ -1,0 +1,97 @@
+//! All that is kept, by name. The names are a closed set; they stand in the store, in the API and on the dashboard.
+
+/// How minutes become an hour, and hours a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Roll {
+    /// Counts add up.
+    Sum,
+    /// States are averaged.
+    Mean,
+    /// Distributions are merged.
+    Sketch,
+}
+
+/// One thing that is kept.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Figure {
+    /// As the store and the API have it.
+    pub name: &'static str,
+    /// How it is rolled up.
+    pub roll: Roll,
+    /// What a series' label says, beside the provider; empty where there is none.
+    pub label: &'static str,
+}
+
+macro_rules! figures {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal, $roll:ident, $label:literal;)*) => {
+        $($(#[$doc])* pub const $constant: &Figure = &Figure { name: $name, roll: Roll::$roll, label: $label };)*
+        /// Every figure.
+        pub const ALL: &[&Figure] = &[$($constant),*];
+    };
+}
+
+figures! {
+    /// Users' requests that a CDN's edge answered.
+    EDGE_REQUESTS = "edge_requests", Sum, "property";
+    /// Those that its caches answered.
+    EDGE_HITS = "edge_hits", Sum, "property";
+    /// Those that its caches did not have.
+    EDGE_MISSES = "edge_misses", Sum, "property";
+    /// Bytes to users.
+    EDGE_BYTES = "edge_bytes", Sum, "property";
+    /// Users' requests by class of status.
+    EDGE_1XX = "edge_1xx", Sum, "property";
+    /// Users' requests by class of status.
+    EDGE_2XX = "edge_2xx", Sum, "property";
+    /// Users' requests by class of status.
+    EDGE_3XX = "edge_3xx", Sum, "property";
+    /// Users' requests by class of status.
+    EDGE_4XX = "edge_4xx", Sum, "property";
+    /// Users' requests by class of status.
+    EDGE_5XX = "edge_5xx", Sum, "property";
+    /// Requests to the origin as the vendor counts them.
+    EDGE_ORIGIN_REQUESTS = "edge_origin_requests", Sum, "property";
+    /// Bytes from the origin as the vendor counts them.
+    EDGE_ORIGIN_BYTES = "edge_origin_bytes", Sum, "property";
+    /// Of how many requests the vendor looked at one.
+    EDGE_SAMPLING = "edge_sampling", Mean, "property";
+    /// Pulls that reached us.
+    PULLS = "pulls", Sum, "";
+    /// Bytes of bodies that we sent.
+    PULL_BYTES = "pull_bytes", Sum, "";
+    /// Pulls by class of status.
+    PULLS_1XX = "pulls_1xx", Sum, "";
+    /// Pulls by class of status.
+    PULLS_2XX = "pulls_2xx", Sum, "";
+    /// Pulls by class of status.
+    PULLS_3XX = "pulls_3xx", Sum, "";
+    /// Pulls by class of status.
+    PULLS_4XX = "pulls_4xx", Sum, "";
+    /// Pulls by class of status.
+    PULLS_5XX = "pulls_5xx", Sum, "";
+    /// Error pages by reason.
+    WHOOPSIES = "whoopsies", Sum, "reason";
+    /// Failure beacons by source.
+    BEACONS = "beacons", Sum, "source";
+    /// Failure beacons by country.
+    BEACON_COUNTRIES = "beacon_countries", Sum, "country";
+    /// Seconds from a pull's first byte to its answer's last.
+    PULL_SECONDS = "pull_seconds", Sketch, "";
+    /// Seconds to the origin's first byte.
+    ORIGIN_SECONDS = "origin_seconds", Sketch, "";
+}
+
+/// The figure of that name.
+pub fn named(name: &str) -> Option<&'static Figure> {
+    ALL.iter().copied().find(|figure| figure.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        assert!(ALL.iter().all(|figure| named(figure.name) == Some(figure)));
+    }
+}

@@ -1,0 +1,25 @@
+//! Headwater's control plane: it watches what the CDNs do and keeps it. The data plane runs on when it is gone.
+
+pub mod error;
+pub mod figures;
+mod service;
+pub mod sketch;
+pub mod store;
+mod web;
+
+use headwater_config::Policy;
+use std::sync::Arc;
+use store::Store;
+
+pub use error::ControlError;
+pub use service::Service;
+
+/// What every part of the control plane works with.
+pub struct Context {
+    /// The configuration in force.
+    pub policy: Arc<Policy>,
+    /// What is kept.
+    pub store: Store,
+    /// The way to vendors.
+    pub vendors: headwater_vendors::Client,
+}

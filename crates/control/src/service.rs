@@ -1,0 +1,78 @@
+//! The control plane as one running thing: what listens and what works in the background.
+
+use crate::store::Store;
+use crate::web::Audience;
+use crate::{Context, ControlError, web};
+use headwater_config::Policy;
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::task::JoinSet;
+
+/// Between two looks for what is old.
+const FORGETTING: Duration = Duration::from_secs(3600);
+
+/// A control plane that listens and does not work yet.
+pub struct Service {
+    context: Arc<Context>,
+    listener: TcpListener,
+    public: Option<TcpListener>,
+}
+
+impl Service {
+    /// Opens the store and listens.
+    ///
+    /// # Errors
+    /// Where one of them cannot be had.
+    pub fn open(policy: Policy) -> Result<Self, ControlError> {
+        let store = Store::open(&policy.control.store, policy.control.keep)?;
+        let listener = web::listen(policy.control.listen)?;
+        let public = policy.control.public.map(web::listen).transpose()?;
+        let vendors = headwater_vendors::Client::new().map_err(ControlError::Certificates)?;
+        Ok(Self { context: Arc::new(Context { policy: Arc::new(policy), store, vendors }), listener, public })
+    }
+
+    /// Where it listens: for operators, and for strangers.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, Option<SocketAddr>)> {
+        let public = self.public.as_ref().map(TcpListener::local_addr).transpose()?;
+        Ok((self.listener.local_addr()?, public))
+    }
+
+    /// Works until `end`. What was not written by then is asked for again at the next start.
+    ///
+    /// # Errors
+    /// Where the listener cannot be shared.
+    pub async fn run(self, end: impl Future<Output = ()>) -> std::io::Result<()> {
+        let Self { context, listener, public } = self;
+        let mut parts = JoinSet::new();
+        parts.spawn(web::serve(context.clone(), listener, Audience::Operators));
+        if let Some(public) = public {
+            parts.spawn(web::serve(context.clone(), public, Audience::Strangers));
+        }
+        parts.spawn(forget(context.clone()));
+        end.await;
+        parts.shutdown().await;
+        Ok(())
+    }
+}
+
+/// Seconds since the epoch.
+pub(crate) fn now() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() as i64
+}
+
+async fn forget(context: Arc<Context>) {
+    let mut hour = tokio::time::interval(FORGETTING);
+    loop {
+        hour.tick().await;
+        match context.store.forget(now()).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "forgot what is older than what is kept"),
+            Err(error) => tracing::error!(%error, "cannot forget what is old"),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A distribution in few bytes that can be merged with others without loss: DDSketch (Masson, Rim and Lee, VLDB 2019) with a
+//! relative error of one hundredth. What is stored is stable: this module's encoding.
+
+use std::collections::BTreeMap;
+
+/// Neighbouring buckets differ by this factor, so that any value is within 1 % of its bucket's middle.
+const GAMMA: f64 = 1.01 / 0.99;
+/// Values are kept within these bounds, which for seconds are a microsecond and a day: at most 1,260 buckets.
+const RANGE: std::ops::RangeInclusive<f64> = 1e-6..=86_400.0;
+
+/// A distribution of positive values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sketch {
+    /// How many values by bucket.
+    buckets: BTreeMap<i16, u64>,
+    count: u64,
+}
+
+impl Sketch {
+    /// Adds a value `times` times. What is no number is not added; what is beyond a microsecond and a day counts as these.
+    pub fn add(&mut self, value: f64, times: u64) {
+        if value.is_nan() || times == 0 {
+            return;
+        }
+        let value = value.clamp(*RANGE.start(), *RANGE.end());
+        *self.buckets.entry((value.ln() / GAMMA.ln()).ceil() as i16).or_default() += times;
+        self.count += times;
+    }
+
+    /// How many values there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Adds another distribution's values.
+    pub fn merge(&mut self, other: &Self) {
+        for (bucket, times) in &other.buckets {
+            *self.buckets.entry(*bucket).or_default() += times;
+        }
+        self.count += other.count;
+    }
+
+    /// The value that a share `q` of all values is not above, within 1 %. `None` where there is no value.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let rank = (q.clamp(0.0, 1.0) * self.count.checked_sub(1)? as f64) as u64;
+        let mut seen = 0;
+        let (bucket, _) = self.buckets.iter().find(|(_, times)| {
+            seen += **times;
+            seen > rank
+        })?;
+        Some(2.0 * GAMMA.powi(i32::from(*bucket)) / (GAMMA + 1.0))
+    }
+
+    /// How many values are not above `limit`, to the grain of a bucket.
+    pub fn count_to(&self, limit: f64) -> u64 {
+        let last = (limit.max(*RANGE.start()).ln() / GAMMA.ln()).ceil() as i16;
+        self.buckets.range(..=last).map(|(_, times)| times).sum()
+    }
+
+    /// As it is stored: for each bucket the distance to the one before and the count, as LEB128.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.buckets.len() * 3);
+        let mut last = i16::MIN;
+        for (bucket, times) in &self.buckets {
+            write(&mut bytes, bucket.wrapping_sub(last) as u16 as u64);
+            write(&mut bytes, *times);
+            last = *bucket;
+        }
+        bytes
+    }
+
+    /// What was stored; `None` where it is no sketch.
+    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let mut sketch = Self::default();
+        let mut last = i16::MIN;
+        while !bytes.is_empty() {
+            let distance = u16::try_from(read(&mut bytes)?).ok()?;
+            let times = read(&mut bytes)?;
+            last = last.wrapping_add(distance as i16);
+            sketch.count = sketch.count.checked_add(times)?;
+            sketch.buckets.insert(last, times).is_none().then_some(())?;
+        }
+        Some(sketch)
+    }
+}
+
+fn write(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+fn read(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: impl IntoIterator<Item = f64>) -> Sketch {
+        let mut sketch = Sketch::default();
+        values.into_iter().for_each(|value| sketch.add(value, 1));
+        sketch
+    }
+
+    #[test]
+    fn a_quantile_is_within_one_hundredth() {
+        let sketch = of((1..=10_000).map(|n| f64::from(n) / 1000.0));
+        for (q, exact) in [(0.0, 0.001), (0.5, 5.0), (0.95, 9.5), (0.99, 9.9), (1.0, 10.0)] {
+            let found = sketch.quantile(q).unwrap();
+            assert!((found / exact - 1.0_f64).abs() < 0.0101, "{q}: {found} and not {exact}");
+        }
+        assert_eq!(Sketch::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn merging_loses_nothing() {
+        let (low, high) = (of((1..500).map(f64::from)), of((500..=1000).map(f64::from)));
+        let mut both = low.clone();
+        both.merge(&high);
+        assert_eq!(both, of((1..=1000).map(f64::from)));
+    }
+
+    #[test]
+    fn what_is_stored_comes_back() {
+        for sketch in [Sketch::default(), of([1e-9, 0.02, 0.02, 3.5, 1e9, f64::INFINITY])] {
+            assert_eq!(Sketch::decode(&sketch.encode()), Some(sketch));
+        }
+        assert_eq!(Sketch::decode(&[0x80]), None);
+        assert_eq!(Sketch::decode(&[1]), None);
+    }
+
+    #[test]
+    fn it_stays_small() {
+        let sketch = of((0..100_000).map(|n| 1e-7 * 1.0005_f64.powi(n)));
+        assert!(sketch.buckets.len() < 1300, "{}", sketch.buckets.len());
+        assert_eq!(sketch.count(), 100_000);
+    }
+}

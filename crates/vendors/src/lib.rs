@@ -1,0 +1,12 @@
+//! Clients of CDN and DNS vendors' APIs. They hold no policy: when to ask, what to keep and what to make of it is for
+//! whoever asks.
+//!
+//! A vendor is not trusted. Each answer has a deadline and a bound on its size, is read in the shape that the vendor
+//! documents, and is an [`VendorError`] with the vendor's own words where it is anything else: never a figure.
+
+pub mod client;
+pub mod edge;
+mod error;
+
+pub use client::Client;
+pub use error::VendorError;
