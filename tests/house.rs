@@ -45,6 +45,7 @@ fn the_reference_names_every_key() {
     let source = [
         "compile.rs",
         "control.rs",
+        "edge_api.rs",
         "listen.rs",
         "log.rs",
         "metrics.rs",
@@ -70,6 +71,10 @@ fn the_reference_names_every_key() {
         "boolean(\"",
         "one_of(\"",
         "sink(\"",
+        " secret(\"",
+        "(secret(\"",
+        "optional(\"",
+        "wanted(\"",
     ] {
         for key in source.split(getter).skip(1).map(|rest| rest.split('"').next().unwrap()) {
             assert!(reference.contains(&format!("{key} =")), "{key} is not in config/headwater.toml");

@@ -2,6 +2,7 @@
 
 use crate::contradictions;
 use crate::control;
+use crate::edge_api::EdgeApi;
 use crate::listen;
 use crate::log;
 use crate::metrics;
@@ -105,6 +106,9 @@ fn hash(policy: &Policy) -> String {
         for value in &secret.values {
             value.expose().hash(&mut hasher);
         }
+    }
+    for secret in policy.providers.iter().filter_map(|provider| provider.api.as_ref()).flat_map(EdgeApi::secrets) {
+        secret.expose().hash(&mut hasher);
     }
     policy.geo.as_ref().map(|geo| geo.metadata().build_epoch).hash(&mut hasher);
     policy.tls.as_ref().map(|tls| tls.fingerprint).hash(&mut hasher);

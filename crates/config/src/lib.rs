@@ -14,6 +14,7 @@
 mod compile;
 mod contradictions;
 mod control;
+mod edge_api;
 mod lifetime;
 mod listen;
 mod log;
@@ -38,6 +39,7 @@ pub mod units;
 mod validity;
 
 pub use control::{Control, Keep};
+pub use edge_api::{Credentials, EdgeApi};
 pub use networks::Networks;
 pub use origin::{Checks, Ejection, Origin, OriginServer, OriginTls, Way};
 pub use overrides::Override;

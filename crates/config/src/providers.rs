@@ -1,5 +1,6 @@
 //! Providers: what a `[[cdn]]` entry says, and what is known of each vendor.
 
+use crate::edge_api::{self, EdgeApi};
 use crate::names::{has_a_meaning, is_header_name};
 use crate::networks::{self, Networks};
 use crate::proofs;
@@ -157,6 +158,8 @@ pub struct Provider {
     pub certificate: Option<String>,
     /// A proof by address; empty where none is asked for.
     pub networks: Networks,
+    /// How the vendor is asked what its edge served.
+    pub api: Option<EdgeApi>,
 }
 
 /// Names that are labels already.
@@ -245,9 +248,10 @@ fn read_one(table: Table<'_>, tag_header: &str, asks_for_certificates: bool, oth
         table.mistakes().borrow_mut().extend(proofs::doubt_name(kind, name));
     }
     let networks = networks.map(|list| networks::read(&list, &mut table.mistakes().borrow_mut())).unwrap_or_default();
+    let api = table.table("api").and_then(|api| edge_api::read(api, kind));
     table.done();
     let certificate = certificate.map(|name| name.value);
-    Some(Provider { name: name?.value, kind: kind?, secret, certificate, networks })
+    Some(Provider { name: name?.value, kind: kind?, secret, certificate, networks, api })
 }
 
 fn read_secret(table: Table<'_>, kind: Option<Kind>, tag_header: &str, others: &[Provider]) -> Option<SecretHeader> {

@@ -31,6 +31,15 @@ pub(crate) fn resolve(written: &At<String>, what: &str, mistakes: &Mistakes) -> 
     fetch(written, what).map_err(|mistake| mistakes.borrow_mut().push(mistake)).ok()
 }
 
+/// Fetches a whole file, or a variable, that is secret and no header's value: a key in JSON.
+pub(crate) fn document(written: &At<String>, what: &str, mistakes: &Mistakes) -> Option<Secret> {
+    if let Some(path) = written.value.strip_prefix("file:") {
+        mistakes.borrow_mut().extend(exposed(Path::new(path), &written.place));
+    }
+    let text = named(written, what).map_err(|mistake| mistakes.borrow_mut().push(mistake)).ok()?;
+    Some(Secret(text.into_bytes()))
+}
+
 /// A warning if everybody on this machine can read a file that is for Headwater alone.
 pub(crate) fn exposed(path: &Path, place: &Place) -> Option<Mistake> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
@@ -46,15 +55,16 @@ pub(crate) fn exposed(path: &Path, place: &Place) -> Option<Mistake> {
     })
 }
 
-fn fetch(written: &At<String>, what: &str) -> Result<Secret, Mistake> {
-    let text = if let Some(name) = written.value.strip_prefix("env:") {
+/// What `env:` or `file:` names, or what stands there itself.
+fn named(written: &At<String>, what: &str) -> Result<String, Mistake> {
+    if let Some(name) = written.value.strip_prefix("env:") {
         std::env::var(name).map_err(|_| {
             Mistake::at(
                 &written.place,
                 format!("the variable {name}, which holds {what}, is not set"),
                 format!("set {name} in the environment that Headwater starts in, or name a file with \"file:PATH\""),
             )
-        })?
+        })
     } else if let Some(path) = written.value.strip_prefix("file:") {
         std::fs::read_to_string(path).map_err(|error| {
             Mistake::at(
@@ -62,10 +72,14 @@ fn fetch(written: &At<String>, what: &str) -> Result<Secret, Mistake> {
                 format!("cannot read the file that holds {what}: {error}"),
                 "the path stands after \"file:\", and the file is readable by the user that Headwater runs as",
             )
-        })?
+        })
     } else {
-        written.value.clone()
-    };
+        Ok(written.value.clone())
+    }
+}
+
+fn fetch(written: &At<String>, what: &str) -> Result<Secret, Mistake> {
+    let text = named(written, what)?;
     // An editor ends a file with a line break that is no part of the secret.
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
