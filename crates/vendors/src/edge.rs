@@ -81,6 +81,38 @@ impl Bucket {
     }
 }
 
+/// No CDN has more of anything in a bucket, and a number in JSON no more digits.
+const MOST: u64 = 1 << 53;
+
+/// Refuses an answer with a bucket that cannot be true, with one that comes twice, or with a count beyond all measure.
+///
+/// # Errors
+/// [`VendorError::Lying`], with what contradicts what.
+pub fn check_all(buckets: Vec<Bucket>, host: &str, window: Window, pace: &Pace) -> Result<Vec<Bucket>, VendorError> {
+    let mut seen = std::collections::HashSet::new();
+    let buckets = buckets.into_iter().map(|bucket| bucket.check(host, window, pace)).collect::<Result<Vec<_>, _>>()?;
+    for bucket in &buckets {
+        let Bucket { property, start, requests, hits, misses, .. } = bucket;
+        let lying = |why: String| Err(VendorError::Lying { host: host.into(), why });
+        if !seen.insert((property, start)) {
+            return lying(format!("{property} has the bucket at {start} twice"));
+        }
+        if hits.unwrap_or_default().saturating_add(misses.unwrap_or_default()) > *requests {
+            return lying(format!("{property} has more hits and misses than its {requests} requests at {start}"));
+        }
+        let counts = [Some(*requests), bucket.bytes, bucket.origin_requests, bucket.origin_bytes];
+        if let Some(count) = counts.into_iter().flatten().chain(bucket.classes.unwrap_or_default()).max() {
+            if count > MOST {
+                return lying(format!("{property} has a count of {count} at {start}"));
+            }
+        }
+        if bucket.sampling.is_some_and(|sampling| !sampling.is_finite() || sampling < 0.0) {
+            return lying(format!("{property} has no possible sampling at {start}"));
+        }
+    }
+    Ok(buckets)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

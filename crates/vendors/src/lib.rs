@@ -4,9 +4,19 @@
 //! A vendor is not trusted. Each answer has a deadline and a bound on its size, is read in the shape that the vendor
 //! documents, and is an [`VendorError`] with the vendor's own words where it is anything else: never a figure.
 
+mod answer;
+pub mod bunny;
 pub mod client;
+pub mod cloudflare;
 pub mod edge;
 mod error;
+pub mod fastly;
+mod minutes;
+mod secret;
+mod source;
+#[cfg(test)]
+mod vendor;
 
 pub use client::Client;
 pub use error::VendorError;
+pub use source::Edge;
