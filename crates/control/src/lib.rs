@@ -1,5 +1,6 @@
 //! Headwater's control plane: it watches what the CDNs do and keeps it. The data plane runs on when it is gone.
 
+pub mod collect;
 pub mod error;
 pub mod figures;
 mod service;
@@ -22,4 +23,6 @@ pub struct Context {
     pub store: Store,
     /// The way to vendors.
     pub vendors: headwater_vendors::Client,
+    /// How the collectors of edge totals stand.
+    pub collectors: collect::Collectors,
 }

@@ -2,7 +2,7 @@
 
 use crate::store::Store;
 use crate::web::Audience;
-use crate::{Context, ControlError, web};
+use crate::{Context, ControlError, collect, web};
 use headwater_config::Policy;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -30,7 +30,9 @@ impl Service {
         let listener = web::listen(policy.control.listen)?;
         let public = policy.control.public.map(web::listen).transpose()?;
         let vendors = headwater_vendors::Client::new().map_err(ControlError::Certificates)?;
-        Ok(Self { context: Arc::new(Context { policy: Arc::new(policy), store, vendors }), listener, public })
+        let collectors = collect::Collectors::default();
+        let context = Context { policy: Arc::new(policy), store, vendors, collectors };
+        Ok(Self { context: Arc::new(context), listener, public })
     }
 
     /// Where it listens: for operators, and for strangers.
@@ -54,6 +56,7 @@ impl Service {
             parts.spawn(web::serve(context.clone(), public, Audience::Strangers));
         }
         parts.spawn(forget(context.clone()));
+        parts.spawn(collect::run(context.clone()));
         end.await;
         parts.shutdown().await;
         Ok(())

@@ -105,5 +105,6 @@ fn status(context: &Context) -> serde_json::Value {
         "pid": std::process::id(),
         "policy": { "hash": policy.hash },
         "store": policy.control.store,
+        "edge": context.collectors.to_json(),
     })
 }
