@@ -30,8 +30,8 @@ pub struct Bucket {
     pub misses: Option<u64>,
     /// Bytes to users, heads and bodies as the vendor counts them.
     pub bytes: Option<u64>,
-    /// By class of status, 1xx to 5xx.
-    pub classes: Option<[u64; 5]>,
+    /// By class of status, 1xx to 5xx. A vendor may tell some and not others: CloudFront knows 4xx and 5xx alone.
+    pub classes: [Option<u64>; 5],
     /// Requests to the origin by the vendor's own count.
     pub origin_requests: Option<u64>,
     /// Bytes from the origin by the vendor's own count.
@@ -75,6 +75,13 @@ impl Bucket {
         for (count, what) in [(self.hits, "hits"), (self.misses, "misses")] {
             if let Some(count) = count.filter(|count| count > requests) {
                 return lying(format!("{property} has {count} {what} among {requests} requests at {start}"));
+            }
+        }
+        for (class, count) in (1..).zip(self.classes) {
+            if let Some(count) = count.filter(|count| count > requests) {
+                return lying(format!(
+                    "{property} has {count} answers of {class}xx among {requests} requests at {start}"
+                ));
             }
         }
         Ok(self)
