@@ -79,6 +79,10 @@ figures! {
     PULL_SECONDS = "pull_seconds", Sketch, "";
     /// Seconds to the origin's first byte.
     ORIGIN_SECONDS = "origin_seconds", Sketch, "";
+    /// Seconds that the pulls of a proxy are known for.
+    PULLS_WATCHED = "pulls_watched", Sum, "proxy";
+    /// Of these the seconds of a gap, whose pulls are known in sum and spread evenly.
+    PULLS_SPREAD = "pulls_spread", Sum, "proxy";
 }
 
 /// The figure of that name.

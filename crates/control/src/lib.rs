@@ -3,6 +3,7 @@
 pub mod collect;
 pub mod error;
 pub mod figures;
+pub mod offload;
 mod service;
 pub mod sketch;
 pub mod store;
