@@ -4,6 +4,7 @@ pub mod collect;
 pub mod error;
 pub mod figures;
 pub mod offload;
+mod pulls;
 mod service;
 pub mod sketch;
 pub mod store;

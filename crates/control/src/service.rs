@@ -3,6 +3,7 @@
 use crate::store::Store;
 use crate::web::Audience;
 use crate::{Context, ControlError, collect, web};
+use crate::{Context, ControlError, pulls, web};
 use headwater_config::Policy;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -57,6 +58,7 @@ impl Service {
         }
         parts.spawn(forget(context.clone()));
         parts.spawn(collect::run(context.clone()));
+        parts.spawn(pulls::watch(context.clone()));
         end.await;
         parts.shutdown().await;
         Ok(())

@@ -6,10 +6,11 @@ use crate::cap::Cap;
 use headwater_config::Policy;
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::SystemTime;
 
 /// Seconds. From what a cache in the origin's memory takes to what a user gives up at.
 const SECONDS: [f64; 16] =
@@ -66,6 +67,10 @@ impl Figures {
         };
         let counter = |name: &str, help: &str| register(&registry, IntCounter::new(name, help)?);
         let gauge = |name: &str, help: &str| register(&registry, IntGauge::new(name, help)?);
+        // Who reads counters knows by it that they begin anew, though they may be higher than they were.
+        let began = Gauge::new("process_start_time_seconds", "When this process began, in seconds since the epoch.")?;
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        register(&registry, began)?.set((since_epoch.as_secs_f64() * 1000.0).round() / 1000.0);
         Ok(Self {
             pulls: counters("headwater_pulls_total", "Requests that reached Headwater.", &["cdn", "rule", "code"])?,
             bytes: counters("headwater_pull_bytes_total", "Bytes of bodies sent downstream.", &["cdn", "rule"])?,

@@ -25,6 +25,7 @@ pub struct Client {
     hyper: Hyper<HttpsConnector<HttpConnector>, Full<Bytes>>,
     deadline: Duration,
     limit: usize,
+    in_the_clear: bool,
 }
 
 impl Client {
@@ -39,12 +40,22 @@ impl Client {
             .https_or_http()
             .enable_http1()
             .build();
-        Ok(Self { hyper: Hyper::builder(TokioExecutor::new()).build(connector), deadline: DEADLINE, limit: LIMIT })
+        Ok(Self {
+            hyper: Hyper::builder(TokioExecutor::new()).build(connector),
+            deadline: DEADLINE,
+            limit: LIMIT,
+            in_the_clear: false,
+        })
     }
 
     /// The same connections with another deadline for a whole answer and another bound on it, in bytes.
     pub fn bounded(&self, deadline: Duration, limit: usize) -> Self {
-        Self { hyper: self.hyper.clone(), deadline, limit }
+        Self { deadline, limit, ..self.clone() }
+    }
+
+    /// The same for servers of our own network, which may do without TLS: no credentials may be sent on this one.
+    pub fn in_the_clear(&self) -> Self {
+        Self { in_the_clear: true, ..self.clone() }
     }
 
     /// Asks, and reads the answer to its end.
@@ -53,7 +64,7 @@ impl Client {
     /// Anything but a whole answer with a status of 2xx.
     pub async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, VendorError> {
         let host = request.uri().authority().map_or_else(String::new, ToString::to_string);
-        if request.uri().scheme_str() == Some("http") && !is_local(request.uri()) {
+        if !self.in_the_clear && request.uri().scheme_str() == Some("http") && !is_local(request.uri()) {
             let why = "credentials go over https only".into();
             return Err(VendorError::Unreachable { host, why });
         }

@@ -20,3 +20,4 @@ mod vendor;
 pub use client::Client;
 pub use error::VendorError;
 pub use source::Edge;
+pub use error::{VendorError, words};
