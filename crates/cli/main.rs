@@ -1,9 +1,11 @@
 //! `headwater`: one file a verb.
 
+mod api;
 mod check;
 mod control;
 mod demo;
 mod descriptors;
+mod events;
 mod manual;
 mod networks;
 mod say;
@@ -31,6 +33,7 @@ struct Arguments {
 enum Verb {
     Serve(serve::Serve),
     Control(control::Control),
+    Events(events::Events),
     Check(check::Check),
     Demo(demo::Demo),
     Whoopsie(whoopsie::Whoopsie),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Serve(serve) => serve.run(),
         Verb::Control(control) => control.run(),
+        Verb::Events(events) => events.run(),
         Verb::Check(check) => check.run(),
         Verb::Demo(demo) => demo.run(),
         Verb::Whoopsie(whoopsie) => whoopsie.run(),

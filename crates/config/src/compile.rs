@@ -94,6 +94,17 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     (usable.then_some(policy), mistakes)
 }
 
+/// Compiles `[control]` and nothing else. It is there if no mistake is an error.
+pub(crate) fn control(root: &Node, mistakes: Vec<Mistake>) -> (Option<control::Control>, Vec<Mistake>) {
+    let mistakes = Mistakes::new(mistakes);
+    let empty = Node { value: crate::tree::Value::Table(Vec::new()), place: root.place.clone() };
+    let top = Table::new(root, "", &mistakes);
+    let control = control::read(top.table("control").unwrap_or_else(|| Table::new(&empty, "control", &mistakes)));
+    let mistakes = mistakes.into_inner();
+    let usable = mistakes.iter().all(|mistake| mistake.severity != Severity::Error);
+    (usable.then_some(control), mistakes)
+}
+
 /// Secrets do not show in `Debug`, so a changed secret shows only by what it is hashed into here.
 fn hash(policy: &Policy) -> String {
     let mut hasher = DefaultHasher::new();

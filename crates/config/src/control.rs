@@ -24,6 +24,17 @@ pub struct Control {
     pub keep: Keep,
     /// The admin endpoints of the proxies whose figures are read, as `host:port`. Empty: the one of `[listen] admin`.
     pub proxies: Vec<String>,
+    /// Where events become annotations.
+    pub grafana: Option<Grafana>,
+}
+
+/// A Grafana that hears of events.
+#[derive(Clone, Debug)]
+pub struct Grafana {
+    /// Its address, without a slash at the end.
+    pub url: String,
+    /// Of a service account that may write annotations.
+    pub token: Secret,
 }
 
 /// For how long points are kept.
@@ -98,6 +109,7 @@ pub(crate) fn read(table: Table<'_>) -> Control {
             ));
         }
     }
+    let grafana = table.table("grafana").and_then(grafana);
     let control = Control {
         listen: address,
         public,
@@ -105,7 +117,70 @@ pub(crate) fn read(table: Table<'_>) -> Control {
         store: store.map_or_else(|| "/var/lib/headwater/history.db".into(), |path| path.value).into(),
         keep,
         proxies: proxies.into_iter().map(|proxy| proxy.value).collect(),
+        grafana,
     };
     table.done();
     control
+}
+
+/// `[control] grafana = { url, token }`
+fn grafana(table: Table<'_>) -> Option<Grafana> {
+    let url = table.string("url", "\"https://grafana.example.com\"");
+    let token = table.string("token", "\"env:GRAFANA_TOKEN\"");
+    let place = table.place_of("url");
+    let mistakes = table.mistakes();
+    let (Some(url), Some(token)) = (url, token) else {
+        table.mistake(Mistake::at(
+            &place,
+            "a Grafana needs its url and a token",
+            "write grafana = { url = \"https://grafana.example.com\", token = \"env:GRAFANA_TOKEN\" }",
+        ));
+        table.done();
+        return None;
+    };
+    if !is_safe_url(&url.value) {
+        table.mistake(Mistake::at(
+            &url.place,
+            format!("the token is not sent to \"{}\"", url.value),
+            "write a URL with https, or with http on this machine: \"https://grafana.example.com\", \"http://127.0.0.1:3000\"",
+        ));
+    }
+    let token = secret::resolve(&token, "the token for Grafana", mistakes);
+    table.done();
+    Some(Grafana { url: url.value.trim_end_matches('/').into(), token: token? })
+}
+
+/// Whether a token may go there: over TLS, or within this machine.
+fn is_safe_url(url: &str) -> bool {
+    let (rest, is_local_only) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (rest, false),
+        (None, Some(rest)) => (rest, true),
+        (None, None) => return false,
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let is_local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let plain = |b: u8| b.is_ascii_graphic() && !b"?#@\"\\<>".contains(&b);
+    !host.is_empty() && rest.bytes().all(plain) && (is_local || !is_local_only)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_safe_url;
+
+    #[test]
+    fn a_token_goes_over_tls_or_stays_on_this_machine() {
+        for good in
+            ["https://g.example", "https://g.example:3000/grafana/", "http://127.0.0.1:3000", "http://[::1]:3000/"]
+        {
+            assert!(is_safe_url(good), "{good}");
+        }
+        for bad in ["http://g.example", "g.example", "https://", "https://u@g.example", "http://127.0.0.1.example", ""]
+        {
+            assert!(!is_safe_url(bad), "{bad}");
+        }
+    }
 }

@@ -40,6 +40,7 @@ mod validity;
 
 pub use control::{Control, Keep};
 pub use edge_api::{Credentials, EdgeApi};
+pub use control::{Control, Grafana, Keep};
 pub use networks::Networks;
 pub use origin::{Checks, Ejection, Origin, OriginServer, OriginTls, Way};
 pub use overrides::Override;
@@ -65,6 +66,16 @@ pub fn from_file(path: &Path, overrides: &[Override]) -> (Option<Policy>, Vec<Mi
         Some(root) => finish(root, overrides, mistakes),
         None => (None, mistakes),
     }
+}
+
+/// `[control]` alone: enough for who talks to the control plane, and may not read the secrets of the rest.
+pub fn control_from_file(path: &Path, overrides: &[Override]) -> (Option<Control>, Vec<Mistake>) {
+    let mut mistakes = Vec::new();
+    let Some(mut root) = tree::read(path, &mut mistakes) else { return (None, mistakes) };
+    overrides::lay_over(&mut root, overrides, &mut mistakes);
+    let (control, mut mistakes) = compile::control(&root, mistakes);
+    source::sort(&mut mistakes, &root.place.source.name);
+    (control, mistakes)
 }
 
 /// As [`from_file`], from a text that has a name.

@@ -2,9 +2,13 @@
 
 pub mod collect;
 pub mod error;
+pub mod events;
 pub mod figures;
 pub mod offload;
 mod pulls;
+pub mod moment;
+mod plain;
+pub mod remote;
 mod service;
 pub mod sketch;
 pub mod store;
@@ -27,4 +31,6 @@ pub struct Context {
     pub vendors: headwater_vendors::Client,
     /// How the collectors of edge totals stand.
     pub collectors: collect::Collectors,
+    /// How fast events are taken.
+    pub(crate) pace: events::Pace,
 }

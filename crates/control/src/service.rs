@@ -4,6 +4,7 @@ use crate::store::Store;
 use crate::web::Audience;
 use crate::{Context, ControlError, collect, web};
 use crate::{Context, ControlError, pulls, web};
+use crate::{Context, ControlError, events, web};
 use headwater_config::Policy;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -33,6 +34,7 @@ impl Service {
         let vendors = headwater_vendors::Client::new().map_err(ControlError::Certificates)?;
         let collectors = collect::Collectors::default();
         let context = Context { policy: Arc::new(policy), store, vendors, collectors };
+        let context = Context { policy: Arc::new(policy), store, vendors, pace: events::Pace::default() };
         Ok(Self { context: Arc::new(context), listener, public })
     }
 
@@ -59,6 +61,8 @@ impl Service {
         parts.spawn(forget(context.clone()));
         parts.spawn(collect::run(context.clone()));
         parts.spawn(pulls::watch(context.clone()));
+        parts.spawn(events::watch::run(context.clone()));
+        parts.spawn(events::grafana::run(context.clone()));
         end.await;
         parts.shutdown().await;
         Ok(())

@@ -132,10 +132,48 @@ impl<'c> Reader<'c> {
         let mut list = self
             .connection
             .prepare_cached("SELECT at, kind, tag, text, who FROM event WHERE at >= ? AND at < ? ORDER BY at, id")?;
-        let events = list.query_map([from, until], |row| {
-            Ok(Event { at: row.get(0)?, kind: row.get(1)?, tag: row.get(2)?, text: row.get(3)?, who: row.get(4)? })
-        })?;
+        let events = list.query_map([from, until], |row| event(row, 0))?;
         Ok(events.collect::<Result<_, _>>()?)
+    }
+
+    /// The latest events of a stretch, in order and at most `most`; of one tag alone, where one is given.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn latest_events(
+        &self,
+        (from, until): (i64, i64),
+        tag: Option<&str>,
+        most: usize,
+    ) -> Result<Vec<Event>, ControlError> {
+        let mut list = self.connection.prepare_cached(
+            "SELECT at, kind, tag, text, who FROM event WHERE at >= ?1 AND at < ?2 AND (?3 IS NULL OR tag = ?3)
+             ORDER BY at DESC, id DESC LIMIT ?4",
+        )?;
+        let events = list.query_map(params![from, until, tag, most as i64], |row| event(row, 0))?;
+        let mut events = events.collect::<Result<Vec<_>, _>>()?;
+        events.reverse();
+        Ok(events)
+    }
+
+    /// Events in the order in which they were written, each with its number: those after `number`, at most `most`.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn events_written_after(&self, number: i64, most: usize) -> Result<Vec<(i64, Event)>, ControlError> {
+        let mut list = self
+            .connection
+            .prepare_cached("SELECT id, at, kind, tag, text, who FROM event WHERE id > ? ORDER BY id LIMIT ?")?;
+        let events = list.query_map(params![number, most as i64], |row| Ok((row.get(0)?, event(row, 1)?)))?;
+        Ok(events.collect::<Result<_, _>>()?)
+    }
+
+    /// The number of the event that was written last; 0 before the first.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn last_event(&self) -> Result<i64, ControlError> {
+        Ok(self.connection.query_row("SELECT coalesce(max(id), 0) FROM event", [], |row| row.get(0))?)
     }
 
     /// Where a source stands.
@@ -146,4 +184,15 @@ impl<'c> Reader<'c> {
         let mut list = self.connection.prepare_cached("SELECT value FROM checkpoint WHERE name = ?")?;
         Ok(list.query_row([name], |row| row.get(0)).optional()?)
     }
+}
+
+/// An event whose columns begin at `first`.
+fn event(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Event> {
+    Ok(Event {
+        at: row.get(first)?,
+        kind: row.get(first + 1)?,
+        tag: row.get(first + 2)?,
+        text: row.get(first + 3)?,
+        who: row.get(first + 4)?,
+    })
 }

@@ -6,7 +6,7 @@ use crate::ControlError;
 use crate::figures::Roll;
 use crate::sketch::Sketch;
 use headwater_config::Keep;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::collections::{BTreeSet, HashMap};
 use std::time::SystemTime;
 
@@ -32,7 +32,8 @@ impl Writer {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
         // What is older would be forgotten at once, and its hour be made anew from a part of its minutes.
         let horizon = retention::horizon(self.keep.minutes, now);
-        let transaction = self.connection.transaction()?;
+        // Another process may write too. A transaction that begins with reading would not wait for it, but fail.
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut made = HashMap::new();
         write_all(&transaction, batch, horizon, &self.series, &mut made)?;
         transaction.commit()?;

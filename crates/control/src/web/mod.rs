@@ -1,6 +1,7 @@
 //! What the control plane answers over HTTP: every path in one list.
 
 mod answer;
+mod events;
 mod guard;
 
 use crate::{Context, ControlError};
@@ -93,6 +94,8 @@ async fn operators(context: &Arc<Context>, request: Request<Incoming>) -> Answer
     }
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/status") => answer::json(StatusCode::OK, &status(context)),
+        (&Method::GET, "/api/events") => events::list(context, request.uri().query()).await,
+        (&Method::POST, "/api/events") => events::add(context, request).await,
         _ => answer::text(StatusCode::NOT_FOUND, "there is nothing here\n"),
     }
 }
