@@ -1,6 +1,7 @@
 //! Headwater's control plane: it watches what the CDNs do and keeps it. The data plane runs on when it is gone.
 
 pub mod collect;
+pub mod anomaly;
 pub mod error;
 pub mod events;
 pub mod figures;
@@ -31,6 +32,8 @@ pub struct Context {
     pub vendors: headwater_vendors::Client,
     /// How the collectors of edge totals stand.
     pub collectors: collect::Collectors,
+    /// What departs from normal.
+    pub departures: anomaly::Board,
     /// How fast events are taken.
     pub(crate) pace: events::Pace,
 }

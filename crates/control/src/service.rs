@@ -5,6 +5,7 @@ use crate::web::Audience;
 use crate::{Context, ControlError, collect, web};
 use crate::{Context, ControlError, pulls, web};
 use crate::{Context, ControlError, events, web};
+use crate::{Context, ControlError, anomaly, events, web};
 use headwater_config::Policy;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -35,6 +36,13 @@ impl Service {
         let collectors = collect::Collectors::default();
         let context = Context { policy: Arc::new(policy), store, vendors, collectors };
         let context = Context { policy: Arc::new(policy), store, vendors, pace: events::Pace::default() };
+        let context = Context {
+            policy: Arc::new(policy),
+            store,
+            vendors,
+            departures: anomaly::Board::default(),
+            pace: events::Pace::default(),
+        };
         Ok(Self { context: Arc::new(context), listener, public })
     }
 
@@ -61,6 +69,7 @@ impl Service {
         parts.spawn(forget(context.clone()));
         parts.spawn(collect::run(context.clone()));
         parts.spawn(pulls::watch(context.clone()));
+        parts.spawn(anomaly::run::run(context.clone()));
         parts.spawn(events::watch::run(context.clone()));
         parts.spawn(events::grafana::run(context.clone()));
         end.await;

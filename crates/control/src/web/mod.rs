@@ -94,6 +94,7 @@ async fn operators(context: &Arc<Context>, request: Request<Incoming>) -> Answer
     }
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/status") => answer::json(StatusCode::OK, &status(context)),
+        (&Method::GET, "/api/anomalies") => answer::json(StatusCode::OK, &context.departures.read().to_json()),
         (&Method::GET, "/api/events") => events::list(context, request.uri().query()).await,
         (&Method::POST, "/api/events") => events::add(context, request).await,
         _ => answer::text(StatusCode::NOT_FOUND, "there is nothing here\n"),
