@@ -1,6 +1,6 @@
 //! `headwater events`: what happened, written down and read.
 
-use crate::api::{Api, block_on};
+use crate::api::{Api, block_on, in_a_query};
 use crate::say;
 use anyhow::{Context, Result, bail};
 use headwater_config::Control;
@@ -161,12 +161,6 @@ fn table(list: &[Value]) -> String {
 fn called_wrongly(why: &str) -> ExitCode {
     say::aside(&format!("headwater: {why}\n"));
     ExitCode::from(2)
-}
-
-/// A value of a query, percent-encoded (RFC 3986, section 2.1).
-fn in_a_query(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// Who is logged in, also behind `sudo`.

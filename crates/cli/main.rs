@@ -1,5 +1,6 @@
 //! `headwater`: one file a verb.
 
+mod alert;
 mod api;
 mod check;
 mod control;
@@ -34,6 +35,7 @@ enum Verb {
     Serve(serve::Serve),
     Control(control::Control),
     Events(events::Events),
+    Alert(alert::Alert),
     Check(check::Check),
     Demo(demo::Demo),
     Whoopsie(whoopsie::Whoopsie),
@@ -44,9 +46,19 @@ enum Verb {
 
 /// 0: done, or all is well. 1: what was checked does not hold. 2: called wrongly (clap's own code for it).
 fn main() -> ExitCode {
-    let result = match Arguments::parse().verb {
+    let verb = match Arguments::try_parse() {
+        Ok(arguments) => arguments.verb,
+        // To Nagios 2 is a failure of what is watched; that nobody knows is 3.
+        Err(error) if error.use_stderr() && std::env::args_os().nth(1).is_some_and(|verb| verb == "alert") => {
+            let _ = error.print();
+            return alert::unknown("called wrongly");
+        }
+        Err(error) => error.exit(),
+    };
+    let result = match verb {
         Verb::Serve(serve) => serve.run(),
         Verb::Control(control) => control.run(),
+        Verb::Alert(alert) => Ok(alert.run()),
         Verb::Events(events) => events.run(),
         Verb::Check(check) => check.run(),
         Verb::Demo(demo) => demo.run(),

@@ -90,6 +90,12 @@ pub fn named(name: &str) -> Option<&'static Figure> {
     ALL.iter().copied().find(|figure| figure.name == name)
 }
 
+/// Of a failure beacon's source in the form of Headwater's own pages, `fastly_503`: whose users see which error.
+pub fn users_of(source: &str) -> Option<&str> {
+    let (cdn, status) = source.rsplit_once('_')?;
+    (status.len() == 3 && status.starts_with('5') && status.bytes().all(|b| b.is_ascii_digit())).then_some(cdn)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +103,14 @@ mod tests {
     #[test]
     fn names_are_unique() {
         assert!(ALL.iter().all(|figure| named(figure.name) == Some(figure)));
+    }
+
+    #[test]
+    fn a_beacon_says_whose_users_see_the_page() {
+        assert_eq!(users_of("fastly_503"), Some("fastly"));
+        assert_eq!(users_of("my_cdn_502"), Some("my_cdn"));
+        for other in ["checkout", "fastly_404", "fastly_5xx", "fastly_5033", ""] {
+            assert_eq!(users_of(other), None, "{other}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Headwater's control plane: it watches what the CDNs do and keeps it. The data plane runs on when it is gone.
 
 pub mod collect;
+pub mod alert;
 pub mod anomaly;
 pub mod error;
 pub mod events;

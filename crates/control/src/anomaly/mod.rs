@@ -13,7 +13,7 @@ pub mod measures;
 pub mod parties;
 pub(crate) mod run;
 mod scatter;
-mod series;
+pub(crate) mod series;
 
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError, RwLock};

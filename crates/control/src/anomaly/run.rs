@@ -18,8 +18,10 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(20);
 /// What was before is read again after a start, so that the sums are where they would be.
 const WARM_UP: i64 = 6 * 3600;
-/// What says nothing for so long says nothing any more, in seconds.
-const SILENCE: i64 = 10 * 60;
+/// So many times as late as is usual: what says nothing for longer says nothing any more.
+const SILENCE: i64 = 10;
+/// Vendors are waited for for so long, in seconds; what settles later is not judged.
+const LONGEST_WAIT: i64 = 4 * 3600;
 /// The checkpoint: what departs.
 const OPEN: &str = "anomalies";
 
@@ -68,8 +70,6 @@ fn departure(kept: &Value) -> Option<Departure> {
 #[derive(Clone)]
 struct Watched {
     detector: Detector,
-    /// The last minute that was looked at.
-    at: i64,
     /// The last bucket that had a point, and what it said.
     point: i64,
     reading: Option<(Reading, &'static str)>,
@@ -95,9 +95,9 @@ impl Judge {
         let mut changes = Vec::new();
         for measure in measures::ALL {
             let until = (now - measure.late).div_euclid(60) * 60 - 60;
-            let last =
-                self.watched.get(measure.name).and_then(|watched| watched.values().map(|watched| watched.at).max());
-            let from = last.map_or(until - WARM_UP, |last| (last + 60).max(until - WARM_UP));
+            // Who waits for his vendor longest says where it goes on; who is silent altogether is not waited for.
+            let points = self.watched.get(measure.name).into_iter().flatten().map(|(_, watched)| watched.point + 60);
+            let from = points.min().map_or(until - WARM_UP, |point| point.max(until - LONGEST_WAIT));
             if from > until {
                 continue;
             }
@@ -137,22 +137,21 @@ impl Judge {
             for (cdn, line) in lines {
                 let one = watched.entry(cdn.clone()).or_insert_with(|| Watched {
                     detector: Detector::new(measure.nature, measure.matters),
-                    at: from - 60,
-                    point: from - 60,
+                    point: from - line.grain,
                     reading: None,
                 });
                 // A bucket is judged when it is over.
                 let bucket = at + 60 - line.grain;
-                if let Some(minute) = (bucket.rem_euclid(line.grain) == 0).then(|| line.point(bucket)).flatten() {
+                let is_next = bucket.rem_euclid(line.grain) == 0 && bucket > one.point;
+                if let Some(minute) = is_next.then(|| line.point(bucket)).flatten() {
                     one.reading = line
                         .expected(bucket, minute.of)
                         .map(|past| (one.detector.step(bucket, minute, past.expected), past.from));
                     one.point = bucket;
                     moved = true;
-                } else if bucket - one.point > SILENCE + line.grain {
+                } else if bucket - one.point > SILENCE * measure.late + line.grain {
                     one.reading = None;
                 }
-                one.at = at;
             }
             if moved {
                 self.judged = self.judged.max(Some(at));

@@ -3,7 +3,7 @@
 use super::baseline::{Expected, Minute, Nature, expect};
 use super::measures::Measure;
 use crate::ControlError;
-use crate::figures::{self, Roll};
+use crate::figures::{self, Figure, Roll};
 use crate::store::{Reader, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +13,8 @@ const WEEK: i64 = 7 * DAY;
 /// Earlier weeks that are looked at, and days where there are not two of these.
 const WEEKS: i64 = 4;
 const DAYS: i64 = 6;
+/// The label of edge figures from a log stream.
+const STREAM: &str = "stream";
 /// So far around the same time, in seconds.
 const AROUND: i64 = 10 * MINUTE;
 /// Where there are no days either, a share or a level is held against the time from here to there before, in seconds.
@@ -33,13 +35,16 @@ pub(super) struct Line {
     pub grain: i64,
     nature: Nature,
     is_rate: bool,
+    /// What lies before it changes no more, where a vendor says so.
+    settled: Option<i64>,
     points: BTreeMap<i64, Minute>,
 }
 
 impl Line {
-    /// The bucket that begins at `at`, where it has a point.
+    /// The bucket that begins at `at`, where it has a point that is settled.
     pub fn point(&self, at: i64) -> Option<Minute> {
-        self.points.get(&at).copied()
+        let is_settled = self.settled.is_none_or(|settled| at + self.grain <= settled);
+        self.points.get(&at).copied().filter(|_| is_settled)
     }
 
     /// What the point at `at` should be: from weeks, or days, or what was just before.
@@ -82,9 +87,9 @@ pub(super) fn read(
     // A count that is not there was none, where the proxies were read at all; else it is not known.
     let mut read_at = BTreeSet::new();
     for range in ranges {
-        gather(reader, measure.count, range, &mut counts)?;
+        gather(reader, providers, measure.count, range, &mut counts)?;
         if let Some(of) = measure.of {
-            gather(reader, of, range, &mut ofs)?;
+            gather(reader, providers, of, range, &mut ofs)?;
         }
         if measure.nature == Nature::Count {
             for series in reader.points(figures::PULLS, None, range, Step::Minute)? {
@@ -100,7 +105,8 @@ pub(super) fn read(
         if points.values().any(|minute| minute.of > 0.0) {
             let grain = of.map_or(counted.0, |of| of.0.max(counted.0));
             let is_rate = measure.of.is_none() && measure.nature == Nature::Count && !is_failure(measure);
-            lines.insert(provider.clone(), Line { grain, nature: measure.nature, is_rate, points });
+            let settled = if measure.late > MINUTE { settled(reader, provider)? } else { None };
+            lines.insert(provider.clone(), Line { grain, nature: measure.nature, is_rate, settled, points });
         }
     }
     Ok(lines)
@@ -111,17 +117,24 @@ fn is_failure(measure: &Measure) -> bool {
     measure.count == figures::BEACONS || measure.count == figures::WHOOPSIES
 }
 
-type Values = BTreeMap<String, (i64, BTreeMap<i64, f64>)>;
+/// Up to where a provider's edge figures are settled, where its vendor is asked for them.
+pub(crate) fn settled(reader: &Reader<'_>, provider: &str) -> Result<Option<i64>, ControlError> {
+    Ok(reader.checkpoint(&format!("edge_settled/{provider}"))?.and_then(|settled| settled.parse().ok()))
+}
 
-/// Adds a figure's points by provider, all labels together.
-fn gather(
+pub(crate) type Values = BTreeMap<String, (i64, BTreeMap<i64, f64>)>;
+
+/// Adds a figure's points by provider, all labels together: but where a vendor's API tells of its edge, its log stream tells
+/// of the same again; and failure beacons are of the provider whose users see the page, not of the one that carries them.
+pub(crate) fn gather(
     reader: &Reader<'_>,
-    figure: &figures::Figure,
+    providers: &[String],
+    figure: &Figure,
     range: (i64, i64),
     into: &mut Values,
 ) -> Result<(), ControlError> {
-    let mut add = |cdn: String, grain: u32, at: i64, value: f64| {
-        let (longest, points) = into.entry(cdn).or_default();
+    let mut add = |cdn: &str, grain: u32, at: i64, value: f64| {
+        let (longest, points) = into.entry(cdn.to_string()).or_default();
         *longest = (*longest).max(i64::from(grain)).max(MINUTE);
         *points.entry(at).or_default() += value;
     };
@@ -129,15 +142,23 @@ fn gather(
         for series in reader.sketches(figure, None, range, Step::Minute)? {
             for (at, sketch) in series.points {
                 if let Some(p95) = sketch.quantile(0.95) {
-                    add(series.cdn.clone(), series.grain, at, p95);
+                    add(&series.cdn, series.grain, at, p95);
                 }
             }
         }
         return Ok(());
     }
-    for series in reader.points(figure, None, range, Step::Minute)? {
-        for (at, value) in series.points {
-            add(series.cdn.clone(), series.grain, at, value);
+    let found = reader.points(figure, None, range, Step::Minute)?;
+    let asked: BTreeSet<String> =
+        found.iter().filter(|series| series.label != STREAM).map(|series| series.cdn.clone()).collect();
+    for series in found {
+        if series.label == STREAM && figure.label == "property" && asked.contains(&series.cdn) {
+            continue;
+        }
+        let users_of = figures::users_of(&series.label).filter(|_| figure == figures::BEACONS);
+        let cdn = users_of.filter(|name| providers.iter().any(|provider| provider == name)).unwrap_or(&series.cdn);
+        for (at, value) in &series.points {
+            add(cdn, series.grain, *at, *value);
         }
     }
     Ok(())

@@ -109,6 +109,23 @@ impl Store {
     }
 }
 
+/// Asks a store that another process writes, and changes nothing in it.
+///
+/// # Errors
+/// Where there is no such file, or it cannot be read, or what the question returns.
+pub fn read_only<T>(
+    path: &Path,
+    question: impl FnOnce(&Reader<'_>) -> Result<T, ControlError>,
+) -> Result<T, ControlError> {
+    let open = |why: String| ControlError::Open { path: path.into(), why };
+    let mut connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| open(error.to_string()))?;
+    connection.busy_timeout(PATIENCE)?;
+    schema::look(&connection).map_err(|error| open(error.to_string()))?;
+    let transaction = connection.transaction()?;
+    question(&Reader::new(&transaction))
+}
+
 impl Shared {
     fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)

@@ -136,6 +136,18 @@ impl<'c> Reader<'c> {
         Ok(events.collect::<Result<_, _>>()?)
     }
 
+    /// The providers that anything is kept of.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn providers(&self) -> Result<Vec<String>, ControlError> {
+        let mut list = self.connection.prepare_cached(
+            "SELECT DISTINCT cdn FROM series WHERE cdn NOT IN ('', 'untagged', 'unproven', 'other') ORDER BY cdn",
+        )?;
+        let providers = list.query_map([], |row| row.get(0))?;
+        Ok(providers.collect::<Result<_, _>>()?)
+    }
+
     /// The latest events of a stretch, in order and at most `most`; of one tag alone, where one is given.
     ///
     /// # Errors

@@ -41,3 +41,13 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<()> {
     }
     transaction.commit()
 }
+
+/// Refuses a file of another version.
+pub(super) fn look(connection: &Connection) -> Result<()> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == VERSION {
+        return Ok(());
+    }
+    let why = format!("it is no store of this Headwater (version {version}, and this one knows {VERSION})");
+    Err(rusqlite::Error::InvalidParameterName(why))
+}

@@ -1,0 +1,207 @@
+//! A figure, now, from the store.
+
+use super::{Checked, Measured};
+use crate::anomaly::series::{Values, gather, settled};
+use crate::figures::{self, Figure};
+use crate::sketch::Sketch;
+use crate::store::{Reader, Step};
+use crate::{ControlError, moment};
+use std::collections::{BTreeMap, BTreeSet};
+
+const MINUTE: i64 = 60;
+/// Without a vendor's word, edge figures count as settled after so many seconds.
+const USUAL_SETTLING: i64 = 20 * MINUTE;
+/// For the newest edge figure it is looked back so far, in seconds.
+const LOOKED_BACK: i64 = 2 * 86_400;
+
+/// Measures a figure of a provider, or of all. The inner error says why it is not known.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn measure(
+    reader: &Reader<'_>,
+    checked: Checked,
+    providers: &[String],
+    cdn: Option<&str>,
+    length: i64,
+    now: i64,
+) -> Result<Result<Measured, String>, ControlError> {
+    let length = length.clamp(MINUTE, LOOKED_BACK).div_euclid(MINUTE) * MINUTE;
+    let ask = Ask { reader, providers, cdn };
+    match checked {
+        Checked::Beacons => ask.rate(figures::BEACONS, length, now),
+        Checked::Pulls => ask.rate(figures::PULLS, length, now),
+        Checked::Whoopsies => ask.rate(figures::WHOOPSIES, length, now),
+        Checked::Errors => ask.errors(length, now),
+        Checked::P95 => ask.p95(length, now),
+        Checked::Collectors => ask.collectors(now),
+        _ => ask.edge(checked, length, now),
+    }
+}
+
+/// Up to where the edge's figures are settled.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn settled_by(reader: &Reader<'_>, cdn: &str, now: i64) -> Result<Option<i64>, ControlError> {
+    if let Some(settled) = settled(reader, cdn)? {
+        return Ok(Some(settled));
+    }
+    let found = reader.points(figures::EDGE_REQUESTS, Some(cdn), (now - LOOKED_BACK, now), Step::Minute)?;
+    let ends = found.iter().filter_map(|series| Some(series.points.last()?.0 + i64::from(series.grain)));
+    Ok(ends.max().map(|end| end.min(now - USUAL_SETTLING).div_euclid(MINUTE) * MINUTE))
+}
+
+struct Ask<'a> {
+    reader: &'a Reader<'a>,
+    providers: &'a [String],
+    cdn: Option<&'a str>,
+}
+
+type Answer = Result<Result<Measured, String>, ControlError>;
+
+impl Ask<'_> {
+    /// The minutes of a figure, of the one provider or of all that are counted.
+    fn minutes(&self, figure: &Figure, range: (i64, i64)) -> Result<BTreeMap<i64, f64>, ControlError> {
+        let mut values = Values::new();
+        gather(self.reader, self.providers, figure, range, &mut values)?;
+        let mut sums = BTreeMap::new();
+        for (cdn, (_, points)) in values {
+            if self.cdn.is_none_or(|wanted| wanted == cdn) {
+                points.into_iter().for_each(|(at, value)| *sums.entry(at).or_default() += value);
+            }
+        }
+        Ok(sums)
+    }
+
+    /// The last minutes in which the proxies were read: what is not counted in one of these was none. `None`: in none.
+    fn read_at(&self, range: (i64, i64)) -> Result<BTreeSet<i64>, ControlError> {
+        let found = self.reader.points(figures::PULLS, None, range, Step::Minute)?;
+        Ok(found.iter().flat_map(|series| series.points.iter().map(|(at, _)| *at)).collect())
+    }
+
+    /// The window of what the proxies tell: whole minutes, and the newest that is known for.
+    fn window(&self, length: i64, now: i64) -> Result<Option<((i64, i64), usize)>, ControlError> {
+        let over = now.div_euclid(MINUTE) * MINUTE;
+        let read_at = self.read_at((over - LOOKED_BACK, over))?;
+        let Some(last) = read_at.last() else { return Ok(None) };
+        let until = last + MINUTE;
+        Ok(Some(((until - length, until), read_at.range(until - length..until).count())))
+    }
+
+    fn rate(&self, figure: &Figure, length: i64, now: i64) -> Answer {
+        let Some((window, known)) = self.window(length, now)? else { return Ok(Err(NO_PROXY.into())) };
+        let counted: f64 = self.minutes(figure, window)?.values().sum();
+        Ok(Ok(Measured { value: counted / known as f64, window, note: gaps(known, length) }))
+    }
+
+    fn errors(&self, length: i64, now: i64) -> Answer {
+        let Some((window, known)) = self.window(length, now)? else { return Ok(Err(NO_PROXY.into())) };
+        let pulls: f64 = self.minutes(figures::PULLS, window)?.values().sum();
+        if pulls == 0.0 {
+            return Ok(Err("no pulls, and so no share of them".into()));
+        }
+        let errors: f64 = self.minutes(figures::PULLS_5XX, window)?.values().sum();
+        Ok(Ok(Measured { value: errors / pulls, window, note: gaps(known, length) }))
+    }
+
+    fn p95(&self, length: i64, now: i64) -> Answer {
+        let Some((window, known)) = self.window(length, now)? else { return Ok(Err(NO_PROXY.into())) };
+        let mut all = Sketch::default();
+        for series in self.reader.sketches(figures::ORIGIN_SECONDS, self.cdn, window, Step::Minute)? {
+            series.points.iter().for_each(|(_, sketch)| all.merge(sketch));
+        }
+        let found = all.quantile(0.95).map(|value| Measured { value, window, note: gaps(known, length) });
+        Ok(found.ok_or_else(|| "no pull was answered by the origin".into()))
+    }
+
+    /// How far behind the one who is furthest behind is.
+    fn collectors(&self, now: i64) -> Answer {
+        let mut worst: Option<(i64, &str)> = None;
+        for provider in self.providers.iter().filter(|provider| self.cdn.is_none_or(|cdn| cdn == provider.as_str())) {
+            if let Some(settled) = settled_by(self.reader, provider, now)? {
+                worst = worst.min(Some((settled, provider))).or(Some((settled, provider)));
+            } else if self.cdn.is_some() {
+                return Ok(Err(format!("nothing is known of the edge of {provider}")));
+            }
+        }
+        let Some((settled, provider)) = worst else { return Ok(Err("no edge is known of".into())) };
+        let note = format!("{provider} is settled until {}", moment::write(settled));
+        Ok(Ok(Measured { value: (now - settled).max(0) as f64, window: (settled, now), note }))
+    }
+
+    /// What is asked of the edge's side, over the last settled time of everybody who is asked about.
+    fn edge(&self, checked: Checked, length: i64, now: i64) -> Answer {
+        let mut until = None;
+        for provider in self.providers.iter().filter(|provider| self.cdn.is_none_or(|cdn| cdn == provider.as_str())) {
+            if let Some(settled) = settled_by(self.reader, provider, now)? {
+                until = Some(until.unwrap_or(settled).min(settled));
+            }
+        }
+        let Some(until) = until else { return Ok(Err("nothing is known of the edge".into())) };
+        let window = (until - length, until);
+        let sum = |figure| Ok::<f64, ControlError>(self.minutes(figure, window)?.values().sum());
+        let share = |part: f64, of: f64, value: f64| {
+            let known = of > 0.0 && part.is_finite();
+            if known {
+                Ok(value)
+            } else {
+                Err("nothing was asked of the edge in that time, as far as is known".to_string())
+            }
+        };
+        let value = match checked {
+            Checked::EdgeErrors => {
+                let (errors, all) = (sum(figures::EDGE_5XX)?, sum(figures::EDGE_REQUESTS)?);
+                share(errors, all, errors / all)
+            }
+            Checked::HitRatio => {
+                let (hits, misses) = (sum(figures::EDGE_HITS)?, sum(figures::EDGE_MISSES)?);
+                share(hits, hits + misses, hits / (hits + misses))
+            }
+            Checked::Offload => match self.joined(figures::EDGE_REQUESTS, window)? {
+                Some((pulls, all)) => share(pulls, all, 1.0 - pulls / all),
+                None => Err(UNJOINED.into()),
+            },
+            Checked::Disagreement => match self.joined(figures::EDGE_ORIGIN_REQUESTS, window)? {
+                Some((pulls, theirs)) => share(pulls, pulls.max(theirs), (theirs - pulls).abs() / pulls.max(theirs)),
+                None => Err(UNJOINED.into()),
+            },
+            _ => Err("this is not of the edge".into()),
+        };
+        Ok(value.map(|value| Measured { value, window, note: String::new() }))
+    }
+
+    /// Pulls beside a count of the edge, in those of its buckets for which every minute of ours is known.
+    fn joined(&self, edge: &Figure, window: (i64, i64)) -> Result<Option<(f64, f64)>, ControlError> {
+        let read_at = self.read_at(window)?;
+        let (mut edges, mut pulls) = (Values::new(), Values::new());
+        gather(self.reader, self.providers, edge, window, &mut edges)?;
+        gather(self.reader, self.providers, figures::PULLS, window, &mut pulls)?;
+        let mut sums: Option<(f64, f64)> = None;
+        for (cdn, (grain, points)) in &edges {
+            if self.cdn.is_some_and(|wanted| wanted != cdn) || !self.providers.contains(cdn) {
+                continue;
+            }
+            for (at, count) in points {
+                let is_known = read_at.range(*at..at + grain).count() as i64 * MINUTE == *grain;
+                if is_known && at + grain <= window.1 {
+                    let ours =
+                        pulls.get(cdn).map_or(0.0, |(_, pulls)| pulls.range(*at..at + grain).map(|(_, n)| n).sum());
+                    let (pulls, edge) = sums.get_or_insert((0.0, 0.0));
+                    *pulls += ours;
+                    *edge += count;
+                }
+            }
+        }
+        Ok(sums)
+    }
+}
+
+const NO_PROXY: &str = "no proxy was read for two days";
+const UNJOINED: &str = "there is no settled time for which pulls and the edge are both known";
+
+/// What is said where some of the minutes are not known.
+fn gaps(known: usize, length: i64) -> String {
+    let all = length / MINUTE;
+    if known as i64 == all { String::new() } else { format!("of {known} known minutes in {all}") }
+}
