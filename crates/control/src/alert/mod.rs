@@ -1,7 +1,10 @@
 //! What a check asks for: one figure, now. What is not known is an error that says why, and never 0.
 
+pub mod gauges;
 pub mod limit;
 mod measured;
+#[cfg(test)]
+mod tests;
 
 pub use measured::{measure, settled_by};
 
