@@ -17,6 +17,7 @@ mod failing_origins;
 mod figures;
 mod floods;
 mod forwarded_headers;
+mod grafana;
 mod gzip;
 mod gzip_metadata;
 mod house;

@@ -154,6 +154,6 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        assert!(ALL.iter().all(|measure| std::ptr::eq(named(measure.name).unwrap(), measure)));
+        assert!(ALL.iter().all(|measure| ALL.iter().filter(|other| other.name == measure.name).count() == 1));
     }
 }

@@ -129,6 +129,9 @@ impl Judge {
         lines: &BTreeMap<String, Line>,
         (from, until): (i64, i64),
     ) -> Vec<Change> {
+        // After a start minutes are gone through that were judged before; what they said then is in the book.
+        let grain = lines.values().map(|line| line.grain).max().unwrap_or(60);
+        let judged_from = if self.watched.contains_key(measure.name) { from } else { until + 60 - 2 * grain };
         let watched = self.watched.entry(measure.name).or_default();
         let mut changes = Vec::new();
         let mut at = from;
@@ -153,7 +156,7 @@ impl Judge {
                     one.reading = None;
                 }
             }
-            if moved {
+            if moved && at >= judged_from {
                 self.judged = self.judged.max(Some(at));
                 changes.extend(self.book.judge(measure.name, found(measure, watched)));
             }

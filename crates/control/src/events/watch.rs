@@ -192,12 +192,10 @@ fn compare(proxy: &str, last: &Seen, next: &Seen) -> Vec<Event> {
     if last.hash != next.hash {
         tell("reload", "reload", next.at, format!("policy {} is in force, before it {}", next.hash, last.hash));
     } else if last.pid == next.pid && last.reload != next.reload {
-        if let Some((_, result)) = &next.reload {
-            let (tag, text) = match result.as_str() {
-                "ok" => ("reload", "the file was read anew and says the same"),
-                _ => ("reload-failed", "the file on disk has mistakes; the policy in force stays"),
-            };
-            tell("reload", tag, next.at, text.into());
+        // One that came to the same policy changed nothing, or not yet.
+        if next.reload.as_ref().is_some_and(|(_, result)| result != "ok") {
+            let text = "the file on disk has mistakes; the policy in force stays";
+            tell("reload", "reload-failed", next.at, text.into());
         }
     }
     for (server, (state, age)) in &next.servers {
@@ -263,6 +261,8 @@ mod tests {
         let failed = Seen { reload: reload("failed"), ..seen("up", 105.0, 1005) };
         assert_eq!(texts(&last, &failed), ["1005 reload reload-failed"]);
         assert!(texts(&failed, &Seen { at: 1010, ..failed.clone() }).is_empty());
+        let same = Seen { reload: reload("ok"), ..seen("up", 105.0, 1005) };
+        assert!(texts(&last, &same).is_empty(), "it changed nothing");
     }
 
     #[test]
