@@ -47,4 +47,5 @@ mod tls;
 mod traces;
 mod upgrade;
 mod upgrade_in_place;
+mod watching;
 mod whoopsie;
