@@ -58,6 +58,13 @@ struct Ask<'a> {
     cdn: Option<&'a str>,
 }
 
+/// What the proxies tell of.
+struct Window {
+    range: (i64, i64),
+    /// How many minutes of it are known.
+    known: usize,
+}
+
 type Answer = Result<Result<Measured, String>, ControlError>;
 
 impl Ask<'_> {
@@ -81,22 +88,22 @@ impl Ask<'_> {
     }
 
     /// The window of what the proxies tell: whole minutes, and the newest that is known for.
-    fn window(&self, length: i64, now: i64) -> Result<Option<((i64, i64), usize)>, ControlError> {
+    fn window(&self, length: i64, now: i64) -> Result<Option<Window>, ControlError> {
         let over = now.div_euclid(MINUTE) * MINUTE;
         let read_at = self.read_at((over - LOOKED_BACK, over))?;
         let Some(last) = read_at.last() else { return Ok(None) };
         let until = last + MINUTE;
-        Ok(Some(((until - length, until), read_at.range(until - length..until).count())))
+        Ok(Some(Window { range: (until - length, until), known: read_at.range(until - length..until).count() }))
     }
 
     fn rate(&self, figure: &Figure, length: i64, now: i64) -> Answer {
-        let Some((window, known)) = self.window(length, now)? else { return Ok(Err(NO_PROXY.into())) };
+        let Some(Window { range: window, known }) = self.window(length, now)? else { return Ok(Err(NO_PROXY.into())) };
         let counted: f64 = self.minutes(figure, window)?.values().sum();
         Ok(Ok(Measured { value: counted / known as f64, window, note: gaps(known, length) }))
     }
 
     fn errors(&self, length: i64, now: i64) -> Answer {
-        let Some((window, known)) = self.window(length, now)? else { return Ok(Err(NO_PROXY.into())) };
+        let Some(Window { range: window, known }) = self.window(length, now)? else { return Ok(Err(NO_PROXY.into())) };
         let pulls: f64 = self.minutes(figures::PULLS, window)?.values().sum();
         if pulls == 0.0 {
             return Ok(Err("no pulls, and so no share of them".into()));
@@ -106,7 +113,7 @@ impl Ask<'_> {
     }
 
     fn p95(&self, length: i64, now: i64) -> Answer {
-        let Some((window, known)) = self.window(length, now)? else { return Ok(Err(NO_PROXY.into())) };
+        let Some(Window { range: window, known }) = self.window(length, now)? else { return Ok(Err(NO_PROXY.into())) };
         let mut all = Sketch::default();
         for series in self.reader.sketches(figures::ORIGIN_SECONDS, self.cdn, window, Step::Minute)? {
             series.points.iter().for_each(|(_, sketch)| all.merge(sketch));

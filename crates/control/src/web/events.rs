@@ -27,7 +27,10 @@ pub(crate) async fn list(context: &Context, query: Option<&str>) -> Answer {
         let read = match &*key {
             "from" => moment().map(|at| from = Some(at)),
             "until" => moment().map(|at| until = at),
-            "tag" => Ok(tag = Some(value.into_owned())),
+            "tag" => {
+                tag = Some(value.into_owned());
+                Ok(())
+            }
             _ => Err(format!("there is no \"{key}\" here; from, until and tag are known")),
         };
         if let Err(why) = read {
