@@ -51,6 +51,7 @@ fn the_reference_names_every_key() {
         "metrics.rs",
         "origin.rs",
         "rules.rs",
+        "rum.rs",
         "providers.rs",
         "tls.rs",
         "trace.rs",

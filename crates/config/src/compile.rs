@@ -13,6 +13,7 @@ use crate::policy::{Answer, Beacon, Http2, Identify, Limits, Policy, Verdict, Wh
 use crate::providers;
 use crate::reader::{Mistakes, Table};
 use crate::rules::{self, Gzip, Inherited};
+use crate::rum;
 use crate::source::{Mistake, Severity};
 use crate::tls;
 use crate::trace;
@@ -68,6 +69,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let metrics = metrics::read(section("metrics"));
     let trace = trace::read(section("trace"));
     let control = control::read(section("control"));
+    let rum = rum::read(section("rum"));
     top.done();
 
     let mut policy = Policy {
@@ -85,6 +87,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
         metrics,
         trace,
         control,
+        rum,
         hash: String::new(),
     };
     policy.hash = hash(&policy);
@@ -113,6 +116,7 @@ fn hash(policy: &Policy) -> String {
     format!("{:?}", (&policy.providers, &policy.beacon, &policy.whoopsie, &policy.log, &policy.metrics, &policy.trace))
         .hash(&mut hasher);
     format!("{:?}", policy.control).hash(&mut hasher);
+    format!("{:?}", policy.rum).hash(&mut hasher);
     for secret in policy.providers.iter().filter_map(|provider| provider.secret.as_ref()) {
         for value in &secret.values {
             value.expose().hash(&mut hasher);

@@ -6,6 +6,7 @@ use crate::origin::Origin;
 use crate::pages::Page;
 use crate::providers::Provider;
 use crate::rules::Rules;
+use crate::rum::Rum;
 use crate::secret::Secret;
 use crate::tls::Tls;
 use crate::trace::Trace;
@@ -45,6 +46,8 @@ pub struct Policy {
     pub trace: Option<Trace>,
     /// The control plane.
     pub control: Control,
+    /// Users' timings.
+    pub rum: Rum,
     /// 16 hex digits that change when any setting does.
     pub hash: String,
 }

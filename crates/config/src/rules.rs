@@ -104,6 +104,8 @@ pub struct Rule {
     pub max_body: u64,
     /// The share of pulls that get a line in the access log; what went wrong has one always.
     pub log_sample: f64,
+    /// Whether fills tell the browser which CDN they went to.
+    pub server_timing: bool,
 }
 
 /// The ordered list, with the rule `default` at its end.
@@ -146,6 +148,7 @@ pub(crate) fn built_in(inherited: &Inherited) -> Rules {
         gzip,
         max_body: inherited.max_body,
         log_sample: inherited.log_sample,
+        server_timing: false,
     };
     Rules(vec![rule, default_rule(inherited)])
 }
@@ -159,6 +162,7 @@ fn default_rule(inherited: &Inherited) -> Rule {
         gzip: Some(inherited.gzip.clone()),
         max_body: inherited.max_body,
         log_sample: inherited.log_sample,
+        server_timing: false,
     }
 }
 
@@ -264,7 +268,8 @@ fn read_one(
     let gzip = read_gzip(table, inherited);
     let max_body = table.size("max_body", 0..=u64::MAX).unwrap_or(inherited.max_body);
     let log_sample = table.share("log_sample").unwrap_or(inherited.log_sample);
-    Some(Rule { name: name?.value, path: Some(path?), lifetime, targeted, gzip, max_body, log_sample })
+    let server_timing = table.boolean("server_timing").unwrap_or(false);
+    Some(Rule { name: name?.value, path: Some(path?), lifetime, targeted, gzip, max_body, log_sample, server_timing })
 }
 
 fn check_name(table: &Table<'_>, name: &At<String>, earlier: &[Rule]) {

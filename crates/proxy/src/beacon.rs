@@ -6,10 +6,8 @@ use crate::http1::head::Refusal;
 use crate::pull::Pull;
 use crate::reports;
 use crate::response::Response;
-use headwater_config::Policy;
 use percent_encoding::percent_decode;
 use serde_json::Value;
-use std::net::IpAddr;
 
 /// A transparent pixel.
 const GIF: &[u8; 43] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00\x21\xf9\x04\x01\x00\x00\x00\x00\x2c\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x44\x01\x00\x3b";
@@ -74,20 +72,7 @@ fn count_beacon(pull: &Pull<'_>, source: &str) {
     let figures = &pull.worker.shared.figures;
     let label = figures.source_label(source, &pull.live.policy.beacon.sources, &pull.live.meters.labels);
     figures.beacons.with_label_values(&[label.as_str(), pull.label()]).inc();
-    figures.countries.with_label_values(&[country(&pull.live.policy, pull.client).as_str()]).inc();
-}
-
-/// The ISO 3166 code of the address's country, or `unknown`.
-pub(crate) fn country(policy: &Policy, address: IpAddr) -> String {
-    let lookup = || {
-        let path = [maxminddb::PathElement::Key("country"), maxminddb::PathElement::Key("iso_code")];
-        let found = policy.geo.as_ref()?.lookup(address).ok()?;
-        found.decode_path::<&str>(&path).ok()?
-    };
-    // Two capital letters and nothing else: the database is a stranger's too.
-    lookup()
-        .filter(|code| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase()))
-        .map_or_else(|| "unknown".into(), str::to_string)
+    figures.countries.with_label_values(&[pull.live.policy.country(pull.client).as_str()]).inc();
 }
 
 async fn answer_reports(pull: &Pull<'_>, down: &mut Downstream<'_>) -> Result<Response, Refusal> {

@@ -2,7 +2,7 @@
 //!
 //! Read it in the order in which data flows: `server` listens on `sockets` and starts `worker`s; a worker's connection is a
 //! `downstream`, whose heads `http1` reads from the `wire`; `pull` is the list of layers that each of them passes:
-//! `identify`, `whoopsie`, `beacon` (with `reports`), `cache_control`, `compress`, and `forward`, which asks the `upstream`.
+//! `identify`, `whoopsie`, `beacon` (with `reports`), `cache_control` (with `server_timing`), `compress`, and `forward`, which asks the `upstream`.
 //! `figures`, the `access_log` and, where a `trace` is recorded, a collector hear of it at the end. `admin` and `push` give figures
 //! out.
 //!
@@ -39,6 +39,7 @@ mod reload;
 mod reports;
 mod response;
 mod server;
+mod server_timing;
 mod sockets;
 mod status;
 mod strangers;

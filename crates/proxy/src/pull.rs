@@ -16,12 +16,13 @@ use crate::http1::head::{Framing, Refusal, RequestHead, Unread, Version};
 use crate::identify::{Asker, client_address};
 use crate::live::Held;
 use crate::response::Response;
+use crate::server_timing;
 use crate::trace::{Recording, Trace};
 use crate::upstream::OriginBody;
 use crate::whoopsie;
 use crate::worker::Worker;
 use futures_util::FutureExt;
-use headwater_config::{AccessLog, LogFormat, Verdict};
+use headwater_config::{AccessLog, Country, LogFormat, Verdict};
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -232,6 +233,8 @@ async fn answer_or_fail(pull: &mut Pull<'_>, down: &mut Downstream<'_>) -> Resul
         _ => None,
     };
     cache_control::apply(&mut response.fields, response.status, rule, asker);
+    //     Server-Timing: with it, as what it adds is for the same one who asks, and is kept with what he keeps.
+    server_timing::apply(&mut response.fields, response.status, rule, asker.map(|(_, provider)| provider));
     Ok(response)
 }
 
@@ -336,8 +339,8 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent) {
     }
     let fields = &pull.request.fields;
     let country = match live.policy.log.format {
-        LogFormat::Json => beacon::country(&live.policy, pull.client),
-        LogFormat::Combined => String::new(),
+        LogFormat::Json => live.policy.country(pull.client),
+        LogFormat::Combined => Country::default(),
     };
     let line = Line {
         host: fields.get("Host").unwrap_or(b""),
@@ -358,7 +361,7 @@ fn record(pull: &Pull<'_>, status: u16, sent: &Sent) {
         upstream: pull.upstream.as_deref().unwrap_or("-"),
         end: sent.end.name(),
         reason: pull.reason.or(sent.upstream_error).unwrap_or("-"),
-        country: &country,
+        country: country.as_str(),
         trace: recording.map(Recording::trace),
         sample,
     };
