@@ -39,6 +39,7 @@ mod origin_tls;
 mod proxy_protocol;
 mod python_peers;
 mod reload;
+mod rum;
 mod soak;
 mod strangers;
 mod streaming;

@@ -13,6 +13,7 @@ need /usr/bin/goaccess goaccess
 need /usr/bin/promtool prometheus
 need /usr/bin/shellcheck shellcheck
 need /usr/bin/curl curl
+need /usr/bin/chromium chromium
 need /usr/bin/nghttp nghttp2-client
 need /usr/bin/openssl openssl
 need /usr/bin/cc gcc

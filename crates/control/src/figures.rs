@@ -83,6 +83,38 @@ figures! {
     PULLS_WATCHED = "pulls_watched", Sum, "proxy";
     /// Of these the seconds of a gap, whose pulls are known in sum and spread evenly.
     PULLS_SPREAD = "pulls_spread", Sum, "proxy";
+    /// Pages that users loaded, by their browsers' telling.
+    USER_PAGES = "user_pages", Sum, "";
+    /// Failures that browsers told of.
+    USER_ERRORS = "user_errors", Sum, "";
+    /// What browsers sent and was not counted.
+    USER_REFUSED = "user_refused", Sum, "reason";
+    /// Seconds to a page's first byte.
+    USER_TTFB = "user_ttfb", Sketch, "";
+    /// Seconds to the first thing painted.
+    USER_FCP = "user_fcp", Sketch, "";
+    /// Seconds to the largest thing painted.
+    USER_LCP = "user_lcp", Sketch, "";
+    /// Seconds from what users do to what they see of it.
+    USER_INP = "user_inp", Sketch, "";
+    /// Seconds to the end of a page's load.
+    USER_LOAD = "user_load", Sketch, "";
+    /// How much pages jump about: a score.
+    USER_CLS = "user_cls", Sketch, "";
+    /// As `user_pages`, by hours.
+    USER_COUNTRY_PAGES = "user_country_pages", Sum, "country";
+    /// As `user_ttfb`, by hours.
+    USER_COUNTRY_TTFB = "user_country_ttfb", Sketch, "country";
+    /// As `user_fcp`, by hours.
+    USER_COUNTRY_FCP = "user_country_fcp", Sketch, "country";
+    /// As `user_lcp`, by hours.
+    USER_COUNTRY_LCP = "user_country_lcp", Sketch, "country";
+    /// As `user_inp`, by hours.
+    USER_COUNTRY_INP = "user_country_inp", Sketch, "country";
+    /// As `user_load`, by hours.
+    USER_COUNTRY_LOAD = "user_country_load", Sketch, "country";
+    /// As `user_cls`, by hours.
+    USER_COUNTRY_CLS = "user_country_cls", Sketch, "country";
 }
 
 /// The figure of that name.

@@ -11,6 +11,7 @@ mod pulls;
 pub mod moment;
 mod plain;
 pub mod remote;
+pub mod rum;
 mod service;
 pub mod sketch;
 pub mod store;
@@ -37,4 +38,6 @@ pub struct Context {
     pub departures: anomaly::Board,
     /// How fast events are taken.
     pub(crate) pace: events::Pace,
+    /// Users' timings that are not written yet.
+    pub(crate) rum: rum::Rum,
 }

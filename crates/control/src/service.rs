@@ -6,6 +6,7 @@ use crate::{Context, ControlError, collect, web};
 use crate::{Context, ControlError, pulls, web};
 use crate::{Context, ControlError, events, web};
 use crate::{Context, ControlError, anomaly, events, web};
+use crate::{Context, ControlError, rum, web};
 use headwater_config::Policy;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -44,6 +45,8 @@ impl Service {
             pace: events::Pace::default(),
         };
         Ok(Self { context: Arc::new(context), listener, public })
+        let rum = rum::Rum::new(&policy);
+        Ok(Self { context: Arc::new(Context { policy: Arc::new(policy), store, vendors, rum }), listener, public })
     }
 
     /// Where it listens: for operators, and for strangers.
@@ -72,8 +75,13 @@ impl Service {
         parts.spawn(anomaly::run::run(context.clone()));
         parts.spawn(events::watch::run(context.clone()));
         parts.spawn(events::grafana::run(context.clone()));
+        parts.spawn(rum::keep(context.clone()));
         end.await;
         parts.shutdown().await;
+        // Nobody asks browsers again.
+        if let Err(error) = rum::write(&context).await {
+            tracing::error!(%error, "users' timings of the last seconds are lost");
+        }
         Ok(())
     }
 }

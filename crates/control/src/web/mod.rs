@@ -3,9 +3,10 @@
 mod answer;
 mod checks;
 mod events;
+pub(crate) mod answer;
 mod guard;
 
-use crate::{Context, ControlError};
+use crate::{Context, ControlError, rum};
 use answer::Answer;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -78,12 +79,13 @@ async fn answer(context: &Arc<Context>, audience: Audience, peer: SocketAddr, re
 
 /// What anybody may ask for; each of these guards itself. Any other request comes back.
 async fn strangers(
-    _context: &Arc<Context>,
-    _peer: SocketAddr,
+    context: &Arc<Context>,
+    peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Answer, Request<Incoming>> {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/livez") => Ok(answer::text(StatusCode::OK, "alive\n")),
+        (_, path) if context.policy.rum.path.as_deref() == Some(path) => Ok(rum::answer(context, peer, request).await),
         _ => Err(request),
     }
 }
@@ -100,6 +102,7 @@ async fn operators(context: &Arc<Context>, request: Request<Incoming>) -> Answer
         (&Method::GET, "/api/anomalies") => answer::json(StatusCode::OK, &context.departures.read().to_json()),
         (&Method::GET, "/api/events") => events::list(context, request.uri().query()).await,
         (&Method::POST, "/api/events") => events::add(context, request).await,
+        (&Method::GET, "/api/users") => rum::users(context, request.uri().query()).await,
         _ => answer::text(StatusCode::NOT_FOUND, "there is nothing here\n"),
     }
 }
