@@ -7,6 +7,7 @@ mod control;
 mod demo;
 mod descriptors;
 mod events;
+mod logs;
 mod manual;
 mod networks;
 mod say;
@@ -36,6 +37,7 @@ enum Verb {
     Control(control::Control),
     Events(events::Events),
     Alert(alert::Alert),
+    Logs(logs::Logs),
     Check(check::Check),
     Demo(demo::Demo),
     Whoopsie(whoopsie::Whoopsie),
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Control(control) => control.run(),
         Verb::Alert(alert) => Ok(alert.run()),
         Verb::Events(events) => events.run(),
+        Verb::Logs(logs) => logs.run(),
         Verb::Check(check) => check.run(),
         Verb::Demo(demo) => demo.run(),
         Verb::Whoopsie(whoopsie) => whoopsie.run(),

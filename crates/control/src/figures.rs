@@ -69,6 +69,10 @@ figures! {
     PULLS_4XX = "pulls_4xx", Sum, "";
     /// Pulls by class of status.
     PULLS_5XX = "pulls_5xx", Sum, "";
+    /// Pulls by rule and class of status, as `RULE/CODE`; from access logs.
+    RULE_PULLS = "rule_pulls", Sum, "rule_code";
+    /// Bytes of bodies by rule; from access logs.
+    RULE_BYTES = "rule_bytes", Sum, "rule";
     /// Error pages by reason.
     WHOOPSIES = "whoopsies", Sum, "reason";
     /// Failure beacons by source.

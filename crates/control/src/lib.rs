@@ -12,6 +12,7 @@ pub mod moment;
 mod plain;
 pub mod remote;
 pub mod rum;
+pub mod logs;
 mod service;
 pub mod sketch;
 pub mod store;

@@ -32,6 +32,12 @@ impl Sketch {
         self.count
     }
 
+    /// All values together, within 1 %.
+    pub fn sum(&self) -> f64 {
+        let middle = |bucket: i16| 2.0 * GAMMA.powi(i32::from(bucket)) / (GAMMA + 1.0);
+        self.buckets.iter().map(|(bucket, times)| middle(*bucket) * *times as f64).sum()
+    }
+
     /// Adds another distribution's values.
     pub fn merge(&mut self, other: &Self) {
         for (bucket, times) in &other.buckets {

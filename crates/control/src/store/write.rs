@@ -33,6 +33,7 @@ impl Writer {
         // What is older would be forgotten at once, and its hour be made anew from a part of its minutes.
         let horizon = retention::horizon(self.keep.minutes, now);
         // Another process may write too. A transaction that begins with reading would not wait for it, but fail.
+        // Immediate: one that reads first and then writes fails at once where another process has written between.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut made = HashMap::new();
         write_all(&transaction, batch, horizon, &self.series, &mut made)?;

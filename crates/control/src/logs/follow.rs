@@ -1,0 +1,382 @@
+//! One log, followed through rotation, truncation and restarts: every line once.
+
+use super::place::{self, Candidate, HEAD, Position, Source};
+use memchr::{memchr, memrchr};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A longer line is no line: servers bound what they take of a request.
+pub(super) const LONGEST: usize = 64 << 10;
+const CHUNK: usize = 256 << 10;
+/// Servers write to a log that has been renamed for as long as an old worker lives. A former log that nobody has written to
+/// for so many seconds is let go.
+const LINGER: i64 = 600;
+
+/// What becomes of one who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// There may be more at once.
+    More,
+    /// All that is there has been read.
+    Ended,
+    /// It has been cut, and begins anew.
+    Cut,
+}
+
+struct Tail {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    source: Source,
+    head: Vec<u8>,
+    offset: u64,
+    skipping: bool,
+}
+
+/// A log and those of its former files that are not let go yet.
+pub(crate) struct Follower {
+    path: PathBuf,
+    /// Oldest first.
+    tails: Vec<Tail>,
+    at: i64,
+    /// Something differs from what was written last.
+    dirty: bool,
+    buffer: Vec<u8>,
+}
+
+/// How a log was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It is read on from where it was left.
+    Known,
+    /// It was never read before.
+    New,
+    /// There is no such file yet.
+    Missing,
+}
+
+impl Follower {
+    /// Finds the log, and where it was left, if `state` says so. One that was never read is read from its end, or from its
+    /// beginning.
+    ///
+    /// # Errors
+    /// What the system says of the file.
+    pub fn open(path: &Path, state: Option<&str>, from_start: bool, now: i64) -> io::Result<(Self, Found)> {
+        let path = std::path::absolute(path)?;
+        let mut follower = Self { path, tails: Vec::new(), at: now, dirty: true, buffer: vec![0; CHUNK] };
+        let state: Option<Value> = state.and_then(|state| serde_json::from_str(state).ok());
+        let positions = state.as_ref().and_then(|state| state["positions"].as_array());
+        if let Some(positions) = positions {
+            let positions: Vec<Position> = positions.iter().filter_map(Position::from_json).collect();
+            follower.find(&positions)?;
+            return Ok((follower, Found::Known));
+        }
+        let live = match fs::metadata(&follower.path) {
+            Ok(_) => place::candidates(&follower.path)?.pop(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let Some(live) = live else { return Ok((follower, Found::Missing)) };
+        let mut tail = Tail::open(&live, 0)?;
+        if !from_start {
+            tail.offset = tail.last_line_end(&mut follower.buffer)?;
+        }
+        follower.tails.push(tail);
+        Ok((follower, Found::New))
+    }
+
+    /// The name of its checkpoint.
+    pub fn name(&self) -> String {
+        format!("logs:{}", self.path.display())
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How far it is read, to be written with what was counted; `None` where that has not changed.
+    pub fn checkpoint(&mut self) -> Option<String> {
+        if !std::mem::take(&mut self.dirty) {
+            return None;
+        }
+        let positions: Vec<Value> = self.tails.iter().map(|tail| tail.position(self.at).to_json()).collect();
+        Some(json!({ "positions": positions }).to_string())
+    }
+
+    /// Gives lines to `take`, at most about `budget` bytes of them, without their ends; one that is too long is given as
+    /// `None`. Returns whether all that is there has been read.
+    ///
+    /// # Errors
+    /// What the system says of the files. What has been given before counts.
+    pub fn read(&mut self, now: i64, budget: u64, mut take: impl FnMut(Option<&[u8]>)) -> io::Result<bool> {
+        self.at = now;
+        let mut left = budget;
+        let mut is_cut = false;
+        for index in 0..self.tails.len() {
+            loop {
+                let before = self.tails[index].offset;
+                let state = self.tails[index].read(&mut self.buffer, &mut take)?;
+                let gained = self.tails[index].offset.saturating_sub(before);
+                self.dirty |= gained > 0;
+                left = left.saturating_sub(gained);
+                match state {
+                    State::More if left == 0 => return Ok(false),
+                    State::More => {}
+                    State::Ended => break,
+                    State::Cut => {
+                        is_cut = true;
+                        break;
+                    }
+                }
+            }
+        }
+        let is_renamed = match fs::metadata(&self.path) {
+            Ok(data) => self.tails.last().is_none_or(|live| (live.device, live.inode) != (data.dev(), data.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if is_cut || is_renamed {
+            let positions: Vec<Position> = self.tails.iter().map(|tail| tail.position(self.at)).collect();
+            self.find(&positions)?;
+            self.dirty = true;
+            return Ok(false);
+        }
+        self.let_go(now, &mut take)?;
+        Ok(true)
+    }
+
+    /// Finds the files again that positions speak of, and those that are newer. Where that fails nothing has changed.
+    fn find(&mut self, positions: &[Position]) -> io::Result<()> {
+        let candidates = place::candidates(&self.path)?;
+        let mut known: Vec<usize> = Vec::new();
+        let mut held: Vec<usize> = Vec::new();
+        let mut opened: Vec<Tail> = Vec::new();
+        for position in positions {
+            let is_it = |tail: &Tail| (tail.device, tail.inode) == (position.device, position.inode);
+            // An open file stays ours though it has no name any more.
+            let open = self.tails.iter().position(|tail| is_it(tail) && tail.still_begins_so());
+            let index = find_among(&candidates, position, &known);
+            known.extend(index);
+            match (open, index) {
+                (Some(open), _) => held.push(open),
+                (None, Some(index)) => {
+                    let mut tail = Tail::open(&candidates[index], position.offset)?;
+                    tail.skipping = position.skipping;
+                    opened.push(tail);
+                }
+                (None, None) if position.offset > 0 => {
+                    let (log, byte) = (self.path.display(), position.offset);
+                    tracing::warn!(%log, byte, "what was read up to this byte is gone; if it had more, that is lost");
+                }
+                (None, None) => {}
+            }
+        }
+        for index in newer(&candidates, &self.path, positions.last(), &known) {
+            opened.push(Tail::open(&candidates[index], 0)?);
+        }
+        let mut index = 0;
+        self.tails.retain(|_| {
+            index += 1;
+            held.contains(&(index - 1))
+        });
+        self.tails.extend(opened);
+        // The newest is last, and only the newest may be the log itself.
+        let order = |tail: &Tail| candidates.iter().position(|c| (c.device, c.inode) == (tail.device, tail.inode));
+        self.tails.sort_by_key(order);
+        Ok(())
+    }
+
+    /// Former files that have ended.
+    fn let_go(&mut self, now: i64, take: &mut impl FnMut(Option<&[u8]>)) -> io::Result<()> {
+        let mut index = 0;
+        while index + 1 < self.tails.len() {
+            if self.tails[index].is_over(now)? {
+                let mut tail = self.tails.remove(index);
+                // Nobody will end its last line.
+                tail.read_rest(&mut self.buffer, take)?;
+                self.dirty = true;
+            } else {
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The files that were never read: of those that no position speaks of, what is newer than the newest position's file.
+/// Where that is gone, what was written since it was read.
+fn newer(candidates: &[Candidate], path: &Path, newest: Option<&Position>, known: &[usize]) -> Vec<usize> {
+    let after = known.iter().max();
+    let is_new = |index: &usize| {
+        let candidate = &candidates[*index];
+        let since = newest.is_some_and(|newest| candidate.modified >= newest.at);
+        match after {
+            Some(after) if index > after => true,
+            // Of a file that was empty nothing tells what it had in it before it was cut again.
+            Some(_) => since && newest.is_some_and(|newest| newest.head == 0),
+            None => since || candidate.path == path,
+        }
+    };
+    (0..candidates.len()).filter(|index| !known.contains(index)).filter(is_new).collect()
+}
+
+/// The file that a position speaks of: the same inode and beginning, or a copy with the same beginning.
+fn find_among(candidates: &[Candidate], position: &Position, taken: &[usize]) -> Option<usize> {
+    let begins_so = |candidate: &Candidate| {
+        place::head(&candidate.path)
+            .is_ok_and(|head| head.len() >= position.head && place::hash(&head[..position.head]) == position.hash)
+    };
+    let is_same = |c: &Candidate| (c.device, c.inode) == (position.device, position.inode);
+    let free = |index: &usize| !taken.contains(index);
+    let same = (0..candidates.len()).filter(free).find(|i| is_same(&candidates[*i]) && begins_so(&candidates[*i]));
+    // The newest copy: a log that begins like its former one was copied last.
+    let copy =
+        || (0..candidates.len()).rev().filter(free).find(|i| !is_same(&candidates[*i]) && begins_so(&candidates[*i]));
+    same.or_else(|| if position.head > 0 { copy() } else { None })
+}
+
+impl Tail {
+    fn open(candidate: &Candidate, offset: u64) -> io::Result<Self> {
+        let (source, head) = place::open(&candidate.path, offset)?;
+        let (device, inode) = match &source {
+            // The name may have gone to another file since it was looked at.
+            Source::Plain(file) => file.metadata().map(|data| (data.dev(), data.ino()))?,
+            Source::Packed(..) => (candidate.device, candidate.inode),
+        };
+        Ok(Self { path: candidate.path.clone(), device, inode, source, head, offset, skipping: false })
+    }
+
+    fn position(&self, at: i64) -> Position {
+        let (head, hash) = (self.head.len(), place::hash(&self.head));
+        let Self { device, inode, offset, skipping, .. } = *self;
+        Position { device, inode, head, hash, offset, at, skipping }
+    }
+
+    /// Whether the file still begins as it did; one that was cut does not.
+    fn still_begins_so(&self) -> bool {
+        let Source::Plain(file) = &self.source else { return true };
+        let mut now = vec![0; self.head.len()];
+        place::read_at(file, &mut now, 0).is_ok_and(|length| length == self.head.len()) && now == self.head
+    }
+
+    /// Where the last whole line ends.
+    fn last_line_end(&self, buffer: &mut [u8]) -> io::Result<u64> {
+        let Source::Plain(file) = &self.source else { return Ok(self.offset) };
+        let length = file.metadata()?.len();
+        let from = length.saturating_sub(LONGEST as u64);
+        let read = place::read_at(file, &mut buffer[..LONGEST], from)?;
+        Ok(memrchr(b'\n', &buffer[..read]).map_or(from, |end| from + end as u64 + 1))
+    }
+
+    /// Reads a piece, and gives its whole lines away.
+    fn read(&mut self, buffer: &mut [u8], take: &mut impl FnMut(Option<&[u8]>)) -> io::Result<State> {
+        let length = match &mut self.source {
+            Source::Plain(file) => {
+                let length = place::read_at(file, buffer, self.offset)?;
+                if length == 0 && file.metadata()?.len() < self.offset {
+                    if self.still_begins_so() {
+                        self.offset = self.last_line_end(buffer)?;
+                        return Ok(State::More);
+                    }
+                    return Ok(State::Cut);
+                }
+                // Looked at after reading: what was read before is of the old file.
+                if !self.still_begins_so() {
+                    return Ok(State::Cut);
+                }
+                length
+            }
+            Source::Packed(content, ahead) => {
+                let length = fill(content, ahead, &self.path)?;
+                buffer[..length].copy_from_slice(ahead);
+                length
+            }
+        };
+        if self.head.len() < HEAD && self.offset <= self.head.len() as u64 {
+            let known = self.head.len() - self.offset as usize;
+            let more = &buffer[known.min(length)..length];
+            self.head.extend_from_slice(&more[..more.len().min(HEAD - self.head.len())]);
+        }
+        let mut used = self.give(&buffer[..length], take);
+        if matches!(self.source, Source::Packed(..)) && length < buffer.len() && used < length {
+            // Nobody will end its last line.
+            give_line(&buffer[used..length], take);
+            used = length;
+        }
+        self.offset += used as u64;
+        if let Source::Packed(_, ahead) = &mut self.source {
+            ahead.drain(..used);
+        }
+        Ok(if used == 0 || length < buffer.len() { State::Ended } else { State::More })
+    }
+
+    /// Gives whole lines away; returns how many bytes are done with.
+    fn give(&mut self, chunk: &[u8], take: &mut impl FnMut(Option<&[u8]>)) -> usize {
+        let mut used = 0;
+        while let Some(end) = memchr(b'\n', &chunk[used..]) {
+            let line = &chunk[used..used + end];
+            used += end + 1;
+            if std::mem::take(&mut self.skipping) {
+                continue;
+            }
+            give_line(line, take);
+        }
+        // Nothing but zeros: where a log was cut under a server that does not append, a hole stands before its next line.
+        if chunk[used..].iter().all(|byte| *byte == 0) {
+            return chunk.len();
+        }
+        if chunk.len() - used > LONGEST {
+            if !std::mem::replace(&mut self.skipping, true) {
+                take(None);
+            }
+            return chunk.len();
+        }
+        used
+    }
+
+    /// What stands after the last line's end.
+    fn read_rest(&mut self, buffer: &mut [u8], take: &mut impl FnMut(Option<&[u8]>)) -> io::Result<()> {
+        let Source::Plain(file) = &self.source else { return Ok(()) };
+        let length = place::read_at(file, &mut buffer[..LONGEST], self.offset)?;
+        if !self.skipping {
+            give_line(&buffer[..length], take);
+        }
+        Ok(())
+    }
+
+    /// Whether nobody will write to it any more.
+    fn is_over(&self, now: i64) -> io::Result<bool> {
+        match &self.source {
+            Source::Packed(..) => Ok(true),
+            Source::Plain(file) => Ok(now - file.metadata()?.mtime() > LINGER),
+        }
+    }
+}
+
+fn give_line(line: &[u8], take: &mut impl FnMut(Option<&[u8]>)) {
+    let line = &line[line.iter().position(|byte| *byte != 0).unwrap_or(line.len())..];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.len() > LONGEST {
+        take(None);
+    } else if !line.is_empty() {
+        take(Some(line));
+    }
+}
+
+/// Fills up what is read ahead of a compressed file. What is broken ends there.
+fn fill(content: &mut Box<dyn Read + Send>, ahead: &mut Vec<u8>, path: &Path) -> io::Result<usize> {
+    let wanted = (CHUNK - ahead.len()) as u64;
+    match content.by_ref().take(wanted).read_to_end(ahead) {
+        Ok(_) => Ok(ahead.len()),
+        Err(error) => {
+            let file = path.display();
+            tracing::warn!(%file, %error, "the rest of a compressed log cannot be read");
+            *content = Box::new(io::empty());
+            Ok(ahead.len())
+        }
+    }
+}
