@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod access_logs;
 mod alerts;
 mod apache_site;
 mod bad_framing;

@@ -127,8 +127,13 @@ pub struct Nginx(Process);
 impl Nginx {
     /// Starts it. `extra` stands in its server block, `files` is its document root.
     pub fn start(extra: &str, files: &[(&str, &[u8])]) -> Self {
+        Self::start_with("", extra, files)
+    }
+
+    /// As [`Nginx::start`], with more in its http block, before the server.
+    pub fn start_with(http: &str, extra: &str, files: &[(&str, &[u8])]) -> Self {
         needs("/usr/sbin/nginx", "nginx-light");
-        let extra = extra.to_string();
+        let (http, extra) = (http.to_string(), extra.to_string());
         Self(Process::start(files, move |folder, address| {
             let root = folder.display();
             std::fs::create_dir_all(folder.join("tmp")).unwrap();
@@ -137,7 +142,7 @@ impl Nginx {
                  events {{ worker_connections 512; }}\n\
                  http {{ include /etc/nginx/mime.types; access_log off;\n\
                  client_body_temp_path {root}/tmp; proxy_temp_path {root}/tmp; fastcgi_temp_path {root}/tmp;\n\
-                 uwsgi_temp_path {root}/tmp; scgi_temp_path {root}/tmp;\n\
+                 uwsgi_temp_path {root}/tmp; scgi_temp_path {root}/tmp; {http}\n\
                  server {{ listen {address}; root {root}/www; {extra} }} }}\n"
             );
             std::fs::write(folder.join("nginx.conf"), config).unwrap();

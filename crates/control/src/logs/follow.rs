@@ -14,6 +14,8 @@ const CHUNK: usize = 256 << 10;
 /// Servers write to a log that has been renamed for as long as an old worker lives. A former log that nobody has written to
 /// for so many seconds is let go.
 const LINGER: i64 = 600;
+/// Former files that are remembered after that.
+const MOST_DONE: usize = 32;
 
 /// What becomes of one who reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub(crate) struct Follower {
     path: PathBuf,
     /// Oldest first.
     tails: Vec<Tail>,
+    /// Those that were let go last, so that none is taken for a new one.
+    done: Vec<Position>,
     at: i64,
     /// Something differs from what was written last.
     dirty: bool,
@@ -66,11 +70,14 @@ impl Follower {
     /// What the system says of the file.
     pub fn open(path: &Path, state: Option<&str>, from_start: bool, now: i64) -> io::Result<(Self, Found)> {
         let path = std::path::absolute(path)?;
-        let mut follower = Self { path, tails: Vec::new(), at: now, dirty: true, buffer: vec![0; CHUNK] };
+        let mut follower =
+            Self { path, tails: Vec::new(), done: Vec::new(), at: now, dirty: true, buffer: vec![0; CHUNK] };
         let state: Option<Value> = state.and_then(|state| serde_json::from_str(state).ok());
         let positions = state.as_ref().and_then(|state| state["positions"].as_array());
         if let Some(positions) = positions {
-            let positions: Vec<Position> = positions.iter().filter_map(Position::from_json).collect();
+            let read = |all: &Vec<Value>| all.iter().filter_map(Position::from_json).collect();
+            follower.done = state.as_ref().and_then(|state| state["done"].as_array()).map(read).unwrap_or_default();
+            let positions: Vec<Position> = read(positions);
             follower.find(&positions)?;
             return Ok((follower, Found::Known));
         }
@@ -104,7 +111,8 @@ impl Follower {
             return None;
         }
         let positions: Vec<Value> = self.tails.iter().map(|tail| tail.position(self.at).to_json()).collect();
-        Some(json!({ "positions": positions }).to_string())
+        let done: Vec<Value> = self.done.iter().map(Position::to_json).collect();
+        Some(json!({ "positions": positions, "done": done }).to_string())
     }
 
     /// Gives lines to `take`, at most about `budget` bytes of them, without their ends; one that is too long is given as
@@ -113,18 +121,19 @@ impl Follower {
     /// # Errors
     /// What the system says of the files. What has been given before counts.
     pub fn read(&mut self, now: i64, budget: u64, mut take: impl FnMut(Option<&[u8]>)) -> io::Result<bool> {
-        self.at = now;
+        let before = std::mem::replace(&mut self.at, now);
         let mut left = budget;
         let mut is_cut = false;
+        let was_empty = self.tails.last().is_some_and(|live| live.head.is_empty());
         for index in 0..self.tails.len() {
             loop {
-                let before = self.tails[index].offset;
+                let start = self.tails[index].offset;
                 let state = self.tails[index].read(&mut self.buffer, &mut take)?;
-                let gained = self.tails[index].offset.saturating_sub(before);
+                let gained = self.tails[index].offset.saturating_sub(start);
                 self.dirty |= gained > 0;
                 left = left.saturating_sub(gained);
                 match state {
-                    State::More if left == 0 => return Ok(false),
+                    State::More if left == 0 && !was_empty => return Ok(false),
                     State::More => {}
                     State::Ended => break,
                     State::Cut => {
@@ -139,8 +148,14 @@ impl Follower {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };
-        if is_cut || is_renamed {
-            let positions: Vec<Position> = self.tails.iter().map(|tail| tail.position(self.at)).collect();
+        // It may have been filled, copied and cut since it was seen empty.
+        let began = was_empty && self.tails.last().is_some_and(|live| !live.head.is_empty());
+        if is_cut || is_renamed || began {
+            let mut positions: Vec<Position> = self.tails.iter().map(|tail| tail.position(before)).collect();
+            if let Some(newest) = positions.last_mut().filter(|_| began) {
+                newest.head = 0;
+                newest.hash = place::hash(b"");
+            }
             self.find(&positions)?;
             self.dirty = true;
             return Ok(false);
@@ -161,7 +176,12 @@ impl Follower {
             let open = self.tails.iter().position(|tail| is_it(tail) && tail.still_begins_so());
             let index = find_among(&candidates, position, &known);
             known.extend(index);
-            match (open, index) {
+            // Rewritten under its name, as `sed -i` does: the new file takes the place of the old one.
+            let is_rewritten = index.is_some_and(|index| {
+                let found = &candidates[index];
+                found.path == self.path && (found.device, found.inode) != (position.device, position.inode)
+            });
+            match (open.filter(|_| !is_rewritten), index) {
                 (Some(open), _) => held.push(open),
                 (None, Some(index)) => {
                     let mut tail = Tail::open(&candidates[index], position.offset)?;
@@ -175,7 +195,14 @@ impl Follower {
                 (None, None) => {}
             }
         }
+        let is_done = |candidate: &Candidate| {
+            let of = |done: &Position| find_among(std::slice::from_ref(candidate), done, &[]).is_some();
+            candidate.path != self.path && self.done.iter().any(of)
+        };
         for index in newer(&candidates, &self.path, positions.last(), &known) {
+            if is_done(&candidates[index]) {
+                continue;
+            }
             opened.push(Tail::open(&candidates[index], 0)?);
         }
         let mut index = 0;
@@ -198,6 +225,8 @@ impl Follower {
                 let mut tail = self.tails.remove(index);
                 // Nobody will end its last line.
                 tail.read_rest(&mut self.buffer, take)?;
+                self.done.push(tail.position(self.at));
+                self.done.drain(..self.done.len().saturating_sub(MOST_DONE));
                 self.dirty = true;
             } else {
                 index += 1;

@@ -53,8 +53,6 @@ pub(crate) enum Extent {
     Digits,
     /// To the text that follows, spaces and all.
     Text,
-    /// From one bracket to the other.
-    Bracketed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,9 +139,7 @@ impl Format {
         }
         let mut before = String::new();
         for pair in pieces.windows(2) {
-            if let [Piece::Field(_, extent), Piece::Field(..)] = pair
-                && *extent != Extent::Bracketed
-            {
+            if let [Piece::Field(..), Piece::Field(..)] = pair {
                 return Err(FormatError::Touching(before));
             }
             if let Piece::Literal(text) = &pair[0] {
@@ -209,6 +205,10 @@ impl Pieces {
     }
 
     fn field(&mut self, role: Role, extent: Extent) {
+        // `%U%q`: a target with its query.
+        if role == Role::Query && matches!(self.0.last(), Some(Piece::Field(Role::Target, _))) {
+            return;
+        }
         let quoted = matches!(self.0.last(), Some(Piece::Literal(text)) if text.ends_with(b"\""));
         self.0.push(Piece::Field(role, if quoted { Extent::Quoted } else { extent }));
     }
@@ -240,7 +240,14 @@ fn apache(text: &str, header: &str) -> Result<Vec<Piece>, FormatError> {
             _ => directive.chars().next().map_or(1, char::len_utf8),
         };
         let (role, extent) = apache_field(&directive[..length], argument, header);
+        let is_bracketed = &directive[..length] == "t" && argument.is_none();
+        if is_bracketed {
+            pieces.literal(b"[");
+        }
         pieces.field(role, extent);
+        if is_bracketed {
+            pieces.literal(b"]");
+        }
         rest = &directive[length..];
     }
     pieces.literal(rest.as_bytes());
@@ -251,7 +258,7 @@ fn apache_field(letter: &str, argument: Option<&str>, header: &str) -> (Role, Ex
     use {Extent as E, Role as R};
     match (letter, argument) {
         ("h" | "a", None) => (R::Client, E::Word),
-        ("t", None) => (R::Time(Clock::Common), E::Bracketed),
+        ("t", None) => (R::Time(Clock::Common), E::Text),
         ("t", Some(how)) => match how.trim_start_matches("begin:").trim_start_matches("end:") {
             "sec" => (R::Time(Clock::Epoch(1)), E::Digits),
             "msec" => (R::Time(Clock::Epoch(1_000)), E::Digits),

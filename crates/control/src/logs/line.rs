@@ -66,10 +66,6 @@ fn end(extent: Extent, rest: &[u8], next: Option<&[u8]>) -> Option<usize> {
                 }
             }
         }
-        Extent::Bracketed => {
-            rest.first().filter(|b| **b == b'[')?;
-            memchr(b']', rest).map(|end| end + 1)
-        }
         Extent::Text => to_next(),
         Extent::Word => to_next().filter(|end| memchr(b' ', &rest[..*end]).is_none()),
         Extent::Digits => to_next().filter(|end| *end > 0 && rest[..*end].iter().all(u8::is_ascii_digit)),

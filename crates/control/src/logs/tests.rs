@@ -199,6 +199,31 @@ fn copytruncate_loses_nothing_that_is_in_the_copy() {
 }
 
 #[test]
+fn a_log_that_was_empty_may_be_filled_copied_and_cut_between_two_looks() {
+    let mut site = Site::new();
+    site.write(0);
+    site.read();
+    site.write(3);
+    site.copy_and_truncate(".1");
+    site.write(2);
+    site.read();
+    site.read();
+    site.assert_all_once();
+}
+
+#[test]
+fn a_log_that_is_written_anew_under_its_name_is_read_on() {
+    let mut site = Site::new();
+    site.write(30);
+    site.read();
+    fs::copy(site.log(), site.former("x")).unwrap();
+    fs::rename(site.former("x"), site.log()).unwrap();
+    site.write(2);
+    site.read();
+    site.assert_all_once();
+}
+
+#[test]
 fn two_copies_of_a_log_that_was_empty_are_read() {
     let mut site = Site::new();
     site.write(3);
@@ -345,7 +370,6 @@ proptest! {
                     shift(&site);
                     site.copy_and_truncate(".1");
                     former += 1;
-                    site.write(1);
                 }
                 Step::Compress => {
                     if let Some(n) = (1..=former).rev().find(|n| site.former(&format!(".{n}")).exists()) {
@@ -420,6 +444,7 @@ fn a_format_that_cannot_be_counted_by_says_what_is_missing() {
     assert_eq!(wrong(r#"%t "%r""#), FormatError::NoStatus);
     assert_eq!(wrong("%t %>s"), FormatError::NoRequest);
     assert_eq!(wrong("nothing"), FormatError::NoFields("nothing".into()));
+    assert!(Format::parse(r#"%t "%m %U%q" %s"#, HEADER).is_ok());
     assert_eq!(wrong(r#"%t "%r" %>s%b"#), FormatError::Touching("\"".into()));
     assert!(matches!(wrong("%t %{Referer"), FormatError::Unfinished(_)));
 }
