@@ -82,6 +82,7 @@ impl Follower {
             return Ok((follower, Found::Known));
         }
         let live = match fs::metadata(&follower.path) {
+            Ok(data) if !data.is_file() => return Err(io::Error::other("it is no file")),
             Ok(_) => place::candidates(&follower.path)?.pop(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -166,6 +167,16 @@ impl Follower {
 
     /// Finds the files again that positions speak of, and those that are newer. Where that fails nothing has changed.
     fn find(&mut self, positions: &[Position]) -> io::Result<()> {
+        for _ in 0..20 {
+            if self.try_to_find(positions)? {
+                return Ok(());
+            }
+        }
+        Err(io::Error::other("it is being rotated all the time"))
+    }
+
+    /// False where names went to other files meanwhile.
+    fn try_to_find(&mut self, positions: &[Position]) -> io::Result<bool> {
         let candidates = place::candidates(&self.path)?;
         let mut known: Vec<usize> = Vec::new();
         let mut held: Vec<usize> = Vec::new();
@@ -186,6 +197,9 @@ impl Follower {
                 (None, Some(index)) => {
                     let mut tail = Tail::open(&candidates[index], position.offset)?;
                     tail.skipping = position.skipping;
+                    if !position.is_of(&tail.head) {
+                        return Ok(false);
+                    }
                     opened.push(tail);
                 }
                 (None, None) if position.offset > 0 => {
@@ -203,7 +217,14 @@ impl Follower {
             if is_done(&candidates[index]) {
                 continue;
             }
-            opened.push(Tail::open(&candidates[index], 0)?);
+            let tail = match Tail::open(&candidates[index], 0) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                tail => tail?,
+            };
+            if (tail.device, tail.inode) != (candidates[index].device, candidates[index].inode) {
+                return Ok(false);
+            }
+            opened.push(tail);
         }
         let mut index = 0;
         self.tails.retain(|_| {
@@ -214,7 +235,7 @@ impl Follower {
         // The newest is last, and only the newest may be the log itself.
         let order = |tail: &Tail| candidates.iter().position(|c| (c.device, c.inode) == (tail.device, tail.inode));
         self.tails.sort_by_key(order);
-        Ok(())
+        Ok(true)
     }
 
     /// Former files that have ended.
@@ -255,10 +276,7 @@ fn newer(candidates: &[Candidate], path: &Path, newest: Option<&Position>, known
 
 /// The file that a position speaks of: the same inode and beginning, or a copy with the same beginning.
 fn find_among(candidates: &[Candidate], position: &Position, taken: &[usize]) -> Option<usize> {
-    let begins_so = |candidate: &Candidate| {
-        place::head(&candidate.path)
-            .is_ok_and(|head| head.len() >= position.head && place::hash(&head[..position.head]) == position.hash)
-    };
+    let begins_so = |candidate: &Candidate| place::head(&candidate.path).is_ok_and(|head| position.is_of(&head));
     let is_same = |c: &Candidate| (c.device, c.inode) == (position.device, position.inode);
     let free = |index: &usize| !taken.contains(index);
     let same = (0..candidates.len()).filter(free).find(|i| is_same(&candidates[*i]) && begins_so(&candidates[*i]));

@@ -1,7 +1,7 @@
 //! One line, matched by a format.
 
 use super::format::{Clock, Extent, Format, Piece, Role};
-use memchr::{memchr, memchr2, memmem};
+use memchr::{memchr, memchr2};
 use std::borrow::Cow;
 
 /// What a line says, as it is written there.
@@ -49,8 +49,7 @@ pub(crate) fn read<'l>(format: &Format, line: &'l [u8]) -> Option<Line<'l>> {
 fn end(extent: Extent, rest: &[u8], next: Option<&[u8]>) -> Option<usize> {
     let to_next = || match next {
         None => Some(rest.len()),
-        Some([one]) => memchr(*one, rest),
-        Some(text) => memmem::find(rest, text),
+        Some(text) => find(rest, text),
     };
     match extent {
         Extent::Quoted => {
@@ -69,6 +68,19 @@ fn end(extent: Extent, rest: &[u8], next: Option<&[u8]>) -> Option<usize> {
         Extent::Text => to_next(),
         Extent::Word => to_next().filter(|end| memchr(b' ', &rest[..*end]).is_none()),
         Extent::Digits => to_next().filter(|end| *end > 0 && rest[..*end].iter().all(u8::is_ascii_digit)),
+    }
+}
+
+/// Texts between fields are short, so that a search that prepares itself would cost more than it saves.
+fn find(rest: &[u8], text: &[u8]) -> Option<usize> {
+    let first = *text.first()?;
+    let mut from = 0;
+    loop {
+        let at = from + memchr(first, &rest[from..])?;
+        if rest[at..].starts_with(text) {
+            return Some(at);
+        }
+        from = at + 1;
     }
 }
 

@@ -47,6 +47,13 @@ impl Position {
     }
 }
 
+impl Position {
+    /// Whether a file that begins like this may be the one.
+    pub fn is_of(&self, head: &[u8]) -> bool {
+        head.get(..self.head).is_some_and(|head| hash(head) == self.hash)
+    }
+}
+
 /// FNV-1a, as it is stored and has to be the same in every version.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
