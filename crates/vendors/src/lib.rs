@@ -9,6 +9,7 @@ pub mod bunny;
 pub mod client;
 pub mod cloudflare;
 pub mod edge;
+pub mod edge_log;
 mod error;
 pub mod fastly;
 mod minutes;
