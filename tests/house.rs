@@ -46,6 +46,7 @@ fn the_reference_names_every_key() {
         "compile.rs",
         "control.rs",
         "edge_api.rs",
+        "edge_logs.rs",
         "listen.rs",
         "log.rs",
         "metrics.rs",

@@ -1,6 +1,7 @@
 //! Providers: what a `[[cdn]]` entry says, and what is known of each vendor.
 
 use crate::edge_api::{self, EdgeApi};
+use crate::edge_logs::{self, EdgeLogs};
 use crate::names::{has_a_meaning, is_header_name};
 use crate::networks::{self, Networks};
 use crate::proofs;
@@ -160,6 +161,8 @@ pub struct Provider {
     pub networks: Networks,
     /// How the vendor is asked what its edge served.
     pub api: Option<EdgeApi>,
+    /// The log stream that it pushes to the control plane.
+    pub logs: Option<EdgeLogs>,
 }
 
 /// Names that are labels already.
@@ -222,6 +225,7 @@ fn read_one(table: Table<'_>, tag_header: &str, asks_for_certificates: bool, oth
         }
     }
     let secret = table.table("secret").and_then(|secret| read_secret(secret, kind, tag_header, others));
+    let logs = table.table("logs").and_then(|logs| edge_logs::read(logs, kind));
     let networks = table.strings("networks", "[\"192.0.2.0/24\"]");
     let certificate = table.string("client_certificate", "\"fastly.pull.example.com\"");
     if let Some(certificate) = certificate.as_ref().filter(|_| !asks_for_certificates) {
@@ -252,6 +256,7 @@ fn read_one(table: Table<'_>, tag_header: &str, asks_for_certificates: bool, oth
     table.done();
     let certificate = certificate.map(|name| name.value);
     Some(Provider { name: name?.value, kind: kind?, secret, certificate, networks, api })
+    Some(Provider { name: name?.value, kind: kind?, secret, certificate, networks, logs })
 }
 
 fn read_secret(table: Table<'_>, kind: Option<Kind>, tag_header: &str, others: &[Provider]) -> Option<SecretHeader> {

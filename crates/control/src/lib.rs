@@ -13,6 +13,7 @@ mod plain;
 pub mod remote;
 pub mod rum;
 pub mod logs;
+mod ingest;
 mod service;
 pub mod sketch;
 pub mod store;
@@ -41,4 +42,6 @@ pub struct Context {
     pub(crate) pace: events::Pace,
     /// Users' timings that are not written yet.
     pub(crate) rum: rum::Rum,
+    /// The log streams that CDNs push.
+    pub ingest: ingest::Ingest,
 }

@@ -7,6 +7,7 @@ use crate::{Context, ControlError, pulls, web};
 use crate::{Context, ControlError, events, web};
 use crate::{Context, ControlError, anomaly, events, web};
 use crate::{Context, ControlError, rum, web};
+use crate::{Context, ControlError, ingest, web};
 use headwater_config::Policy;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -47,6 +48,8 @@ impl Service {
         Ok(Self { context: Arc::new(context), listener, public })
         let rum = rum::Rum::new(&policy);
         Ok(Self { context: Arc::new(Context { policy: Arc::new(policy), store, vendors, rum }), listener, public })
+        let ingest = ingest::Ingest::new(&policy);
+        Ok(Self { context: Arc::new(Context { policy: Arc::new(policy), store, vendors, ingest }), listener, public })
     }
 
     /// Where it listens: for operators, and for strangers.
@@ -56,6 +59,11 @@ impl Service {
     pub fn addresses(&self) -> std::io::Result<(SocketAddr, Option<SocketAddr>)> {
         let public = self.public.as_ref().map(TcpListener::local_addr).transpose()?;
         Ok((self.listener.local_addr()?, public))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn store(&self) -> Store {
+        self.context.store.clone()
     }
 
     /// Works until `end`. What was not written by then is asked for again at the next start.

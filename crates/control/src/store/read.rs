@@ -196,6 +196,18 @@ impl<'c> Reader<'c> {
         let mut list = self.connection.prepare_cached("SELECT value FROM checkpoint WHERE name = ?")?;
         Ok(list.query_row([name], |row| row.get(0)).optional()?)
     }
+
+    /// Every checkpoint whose name begins so, by name.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn checkpoints(&self, prefix: &str) -> Result<Vec<(String, String)>, ControlError> {
+        let mut list = self
+            .connection
+            .prepare_cached("SELECT name, value FROM checkpoint WHERE name >= ?1 AND name < ?1 || ?2 ORDER BY name")?;
+        let found = list.query_map(params![prefix, char::MAX.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
 }
 
 /// An event whose columns begin at `first`.

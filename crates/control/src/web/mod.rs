@@ -7,6 +7,10 @@ pub(crate) mod answer;
 mod guard;
 
 use crate::{Context, ControlError, rum};
+pub(crate) mod answer;
+mod guard;
+
+use crate::{Context, ControlError, ingest};
 use answer::Answer;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -81,11 +85,14 @@ async fn answer(context: &Arc<Context>, audience: Audience, peer: SocketAddr, re
 async fn strangers(
     context: &Arc<Context>,
     peer: SocketAddr,
+    _peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Answer, Request<Incoming>> {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/livez") => Ok(answer::text(StatusCode::OK, "alive\n")),
         (_, path) if context.policy.rum.path.as_deref() == Some(path) => Ok(rum::answer(context, peer, request).await),
+        (_, path) if path.starts_with(ingest::PATH) => Ok(ingest::receive(context, request).await),
+        (&Method::GET, ingest::CHALLENGE) => context.ingest.challenge().ok_or(request),
         _ => Err(request),
     }
 }
@@ -116,5 +123,6 @@ fn status(context: &Context) -> serde_json::Value {
         "policy": { "hash": policy.hash },
         "store": policy.control.store,
         "edge": context.collectors.to_json(),
+        "log_streams": context.ingest.status(),
     })
 }
