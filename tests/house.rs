@@ -54,6 +54,7 @@ fn the_reference_names_every_key() {
         "rules.rs",
         "rum.rs",
         "providers.rs",
+        "support.rs",
         "tls.rs",
         "trace.rs",
     ]

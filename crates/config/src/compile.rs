@@ -15,6 +15,7 @@ use crate::reader::{Mistakes, Table};
 use crate::rules::{self, Gzip, Inherited};
 use crate::rum;
 use crate::source::{Mistake, Severity};
+use crate::support;
 use crate::tls;
 use crate::trace;
 use crate::tree::Node;
@@ -70,6 +71,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let trace = trace::read(section("trace"));
     let control = control::read(section("control"));
     let rum = rum::read(section("rum"));
+    let support = support::read(section("support"));
     top.done();
 
     let mut policy = Policy {
@@ -88,6 +90,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
         trace,
         control,
         rum,
+        support,
         hash: String::new(),
     };
     policy.hash = hash(&policy);
@@ -117,6 +120,7 @@ fn hash(policy: &Policy) -> String {
         .hash(&mut hasher);
     format!("{:?}", policy.control).hash(&mut hasher);
     format!("{:?}", policy.rum).hash(&mut hasher);
+    format!("{:?}", policy.support).hash(&mut hasher);
     for secret in policy.providers.iter().filter_map(|provider| provider.secret.as_ref()) {
         for value in &secret.values {
             value.expose().hash(&mut hasher);

@@ -35,6 +35,7 @@ pub mod rules;
 mod rum;
 mod secret;
 mod source;
+mod support;
 pub mod tls;
 mod trace;
 mod tree;
@@ -58,6 +59,7 @@ pub use rules::{Gzip, Lifetime, Mode, Rule, Rules, Statuses};
 pub use rum::Rum;
 pub use secret::Secret;
 pub use source::{Mistake, Place, Severity, Source};
+pub use support::{Probe, Support};
 pub use tls::Tls;
 pub use trace::{Collector, Parent, Trace};
 

@@ -48,6 +48,8 @@ pub struct Policy {
     pub control: Control,
     /// Users' timings.
     pub rum: Rum,
+    /// `[support]`
+    pub support: crate::Support,
     /// 16 hex digits that change when any setting does.
     pub hash: String,
 }

@@ -14,6 +14,7 @@ pub mod remote;
 pub mod rum;
 pub mod logs;
 mod ingest;
+mod overview;
 mod service;
 pub mod sketch;
 pub mod store;
@@ -44,4 +45,6 @@ pub struct Context {
     pub(crate) rum: rum::Rum,
     /// The log streams that CDNs push.
     pub ingest: ingest::Ingest,
+    /// Who listens for the newest minute.
+    pub(crate) live: web::Live,
 }

@@ -50,6 +50,11 @@ impl Service {
         Ok(Self { context: Arc::new(Context { policy: Arc::new(policy), store, vendors, rum }), listener, public })
         let ingest = ingest::Ingest::new(&policy);
         Ok(Self { context: Arc::new(Context { policy: Arc::new(policy), store, vendors, ingest }), listener, public })
+        Ok(Self {
+            context: Arc::new(Context { policy: Arc::new(policy), store, vendors, live: web::Live::new() }),
+            listener,
+            public,
+        })
     }
 
     /// Where it listens: for operators, and for strangers.
@@ -84,6 +89,7 @@ impl Service {
         parts.spawn(events::watch::run(context.clone()));
         parts.spawn(events::grafana::run(context.clone()));
         parts.spawn(rum::keep(context.clone()));
+        parts.spawn(web::watch(context.clone()));
         end.await;
         parts.shutdown().await;
         // Nobody asks browsers again.

@@ -5,6 +5,7 @@ mod batch;
 mod read;
 mod retention;
 mod schema;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -18,6 +19,7 @@ use tokio::sync::oneshot;
 
 pub use batch::{Batch, Event, Key};
 pub use read::{Reader, Series, Step};
+pub use sums::{Change, Stretch};
 
 /// Connections that readers leave open for the next one.
 const SPARE: usize = 4;

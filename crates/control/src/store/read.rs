@@ -65,6 +65,10 @@ impl<'c> Reader<'c> {
         Self { connection }
     }
 
+    pub(super) fn connection(&self) -> &'c Connection {
+        self.connection
+    }
+
     /// Every series of a figure, or of one provider alone, from `from` to before `until`. A series without points in that
     /// time is not among them.
     ///

@@ -4,7 +4,14 @@ mod answer;
 mod checks;
 mod events;
 pub(crate) mod answer;
+mod assets;
 mod guard;
+mod history;
+mod live;
+mod query;
+mod support;
+
+pub(crate) use live::{Live, watch};
 
 use crate::{Context, ControlError, rum};
 pub(crate) mod answer;
@@ -93,6 +100,8 @@ async fn strangers(
         (_, path) if context.policy.rum.path.as_deref() == Some(path) => Ok(rum::answer(context, peer, request).await),
         (_, path) if path.starts_with(ingest::PATH) => Ok(ingest::receive(context, request).await),
         (&Method::GET, ingest::CHALLENGE) => context.ingest.challenge().ok_or(request),
+        (&Method::GET, "/api/support") => Ok(support::answer(&context.policy, peer)),
+        (&Method::GET, path) => assets::find(&context.policy, path, false, request.headers()).ok_or(request),
         _ => Err(request),
     }
 }
@@ -110,6 +119,13 @@ async fn operators(context: &Arc<Context>, request: Request<Incoming>) -> Answer
         (&Method::GET, "/api/events") => events::list(context, request.uri().query()).await,
         (&Method::POST, "/api/events") => events::add(context, request).await,
         (&Method::GET, "/api/users") => rum::users(context, request.uri().query()).await,
+        (&Method::GET, "/api/points") => history::points(context, &request).await,
+        (&Method::GET, "/api/totals") => history::totals(context, &request).await,
+        (&Method::GET, "/api/overview") => history::overview_of(context, &request).await,
+        (&Method::GET, "/api/audit") => history::audit(context).await,
+        (&Method::GET, "/api/live") => live::answer(context),
+        (&Method::GET, path) => assets::find(&context.policy, path, true, request.headers())
+            .unwrap_or_else(|| answer::text(StatusCode::NOT_FOUND, "there is nothing here\n")),
         _ => answer::text(StatusCode::NOT_FOUND, "there is nothing here\n"),
     }
 }

@@ -1,0 +1,161 @@
+//! Is it us, or is it one of them? Every provider's figures of a stretch of time, beside what is normal for them.
+
+mod normal;
+mod offloads;
+mod tracks;
+mod verdict;
+
+use crate::ControlError;
+use crate::figures::{self, Figure};
+use crate::store::{Reader, Step};
+use normal::Normal;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use verdict::{Case, Finding};
+
+use offloads::Offloads;
+use tracks::{Measure, Tracks};
+
+const DAY: i64 = 86_400;
+/// Points of a small line.
+const LINE: i64 = 36;
+/// So much longer than the stretch is its small line.
+const TIMES: i64 = 6;
+/// Days before the same stretch is looked up for.
+const EARLIER: i64 = 7;
+
+/// The figure with users' seconds, where this Headwater has one.
+fn user_seconds() -> Option<&'static Figure> {
+    figures::named("user_load_seconds")
+}
+
+/// The times that are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Times {
+    stretch: (i64, i64),
+    /// Of the small lines.
+    line: (i64, i64),
+    /// Of a point of these.
+    width: i64,
+    /// Between two stretches that are compared.
+    shift: i64,
+}
+
+impl Times {
+    fn of((from, until): (i64, i64)) -> Self {
+        let length = (until - from).max(60);
+        let grain = Step::for_length(length * TIMES).seconds();
+        let width = (length * TIMES / LINE / grain).max(1) * grain;
+        let last = (until + width - 1).div_euclid(width) * width;
+        let shift = (length + DAY - 1) / DAY * DAY;
+        Self { stretch: (from, until), line: (last - LINE * width, last), width, shift }
+    }
+
+    fn step(&self) -> Step {
+        Step::for_length(self.line.1 - self.line.0)
+    }
+
+    /// Whole buckets about the same stretch of earlier days.
+    fn earlier(&self, step: Step) -> impl Iterator<Item = (i64, i64)> {
+        let (from, until) = self.stretch;
+        let (shift, grain) = (self.shift, step.seconds());
+        (1..=EARLIER).map(move |times| {
+            let from = (from - times * shift).div_euclid(grain) * grain;
+            let until = (until - times * shift + grain - 1).div_euclid(grain) * grain;
+            (from, until)
+        })
+    }
+}
+
+/// The overview from `from` to before `until`, for these providers and whoever else has figures.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub fn overview(reader: &Reader<'_>, configured: &[String], range: (i64, i64)) -> Result<Value, ControlError> {
+    let times = Times::of(range);
+    let now = Tracks::of(reader, (times.line.0.min(range.0), range.1), times.step())?;
+    let step = Step::for_length((EARLIER + 1) * times.shift).max(Step::Hour);
+    let oldest = range.0 - EARLIER * times.shift - step.seconds();
+    let then = Tracks::of(reader, (oldest, range.0), step)?;
+
+    let values = now.all(range);
+    let earlier: Vec<_> = times.earlier(step).map(|stretch| then.all(stretch)).collect();
+    let mut names = configured.to_vec();
+    names.extend(
+        now.providers().into_iter().filter(|name| !configured.iter().any(|known| known == name)).map(Into::into),
+    );
+
+    let (mut cases, mut rows) = (Vec::new(), Vec::new());
+    for cdn in names {
+        let mut case = Case { cdn: cdn.clone(), findings: Vec::new() };
+        let mut row = Map::new();
+        let has_pulls = values.get(&(cdn.clone(), Measure::Pulls)).is_some_and(|pulls| *pulls > 0.0);
+        for (measure, name) in Measure::ALL {
+            let line = line(&now, measure, &cdn, &times);
+            let normal = normal_of(measure, &cdn, &earlier, &line, &times);
+            let value = values.get(&(cdn.clone(), measure)).copied();
+            if let Some(value) = value
+                // That nothing came from a provider which never sends anything is no finding.
+                && (has_pulls || measure != Measure::Pulls || normal.is_some_and(|normal| normal.value > 0.0))
+            {
+                case.findings.push(Finding { measure, value, normal });
+            }
+            row.insert(name.into(), cell(measure, value, normal, &line, &values));
+        }
+        row.insert("cdn".into(), json!(cdn));
+        rows.push(Value::Object(row));
+        cases.push(case);
+    }
+    let verdict = verdict::judge(&cases);
+    Ok(json!({
+        "from": range.0, "until": range.1,
+        "line": { "from": times.line.0, "width": times.width },
+        "verdict": { "blame": verdict.blame.name(), "text": verdict.text, "providers": verdict.providers },
+        "newest": { "pulls": now.newest(figures::PULLS), "edge": now.newest(figures::EDGE_REQUESTS) },
+        "providers": rows,
+    }))
+}
+
+/// The small line: a value for each bucket, or none.
+fn line(tracks: &Tracks, measure: Measure, cdn: &str, times: &Times) -> Vec<Option<f64>> {
+    (0..LINE)
+        .map(|n| times.line.0 + n * times.width)
+        .map(|at| tracks.measure(measure, cdn, (at, (at + times.width).min(times.stretch.1))))
+        .collect()
+}
+
+/// From the same hours of earlier days or, where these are not kept yet, from what came before on the small line.
+fn normal_of(
+    measure: Measure,
+    cdn: &str,
+    earlier: &[BTreeMap<(String, Measure), f64>],
+    line: &[Option<f64>],
+    times: &Times,
+) -> Option<Normal> {
+    let minutes = (times.stretch.1 - times.stretch.0) as f64 / 60.0;
+    let least = |value| measure.least(value, minutes);
+    let days = earlier.iter().filter_map(|all| all.get(&(cdn.to_string(), measure)).copied()).collect();
+    Normal::of(days, least).or_else(|| {
+        let before = (times.stretch.0 - times.line.0).div_euclid(times.width).clamp(0, LINE) as usize;
+        Normal::of(line[..before].iter().copied().flatten().collect(), least)
+    })
+}
+
+fn cell(
+    measure: Measure,
+    value: Option<f64>,
+    normal: Option<Normal>,
+    line: &[Option<f64>],
+    values: &BTreeMap<(String, Measure), f64>,
+) -> Value {
+    let mut cell = json!({ "value": value, "line": line });
+    if let (Some(value), Some(normal)) = (value, normal) {
+        cell["normal"] = json!(normal.value);
+        cell["departure"] = json!(normal.departure(value));
+    }
+    if matches!(measure, Measure::Pulls | Measure::EdgeRequests | Measure::Users) {
+        let all: f64 = values.iter().filter(|((_, of), _)| *of == measure).map(|(_, value)| value).sum();
+        cell["share"] = json!(value.filter(|_| all > 0.0).map(|value| value / all));
+    }
+    cell
+}

@@ -1,0 +1,258 @@
+//! Is it us, or is it one of them? A sentence made from figures.
+
+use super::normal::{DEPARTS, Normal};
+use super::tracks::Measure;
+
+/// Who is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// Nothing departs from normal.
+    Nobody,
+    /// All providers suffer alike: the origin.
+    Us,
+    /// One of them, or some.
+    Them,
+    /// There is one provider alone, and its pulls fail: from here nobody can tell.
+    Unclear,
+    /// Nothing is known.
+    NoData,
+}
+
+impl Blame {
+    /// As the API has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Blame::Nobody => "nobody",
+            Blame::Us => "us",
+            Blame::Them => "them",
+            Blame::Unclear => "unclear",
+            Blame::NoData => "no_data",
+        }
+    }
+}
+
+/// A value beside what is normal for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Finding {
+    /// What was measured.
+    pub measure: Measure,
+    /// Now.
+    pub value: f64,
+    /// Earlier; `None` where there is no history.
+    pub normal: Option<Normal>,
+}
+
+/// What is known of a provider.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Its name.
+    pub cdn: String,
+    /// What was measured of it.
+    pub findings: Vec<Finding>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// Who.
+    pub blame: Blame,
+    /// In words, with figures.
+    pub text: String,
+    /// The providers that depart.
+    pub providers: Vec<String>,
+}
+
+/// Where there is no history, a share of errors from here on is none that anybody calls normal.
+const ERRORS: f64 = 0.05;
+/// Three of four providers, and two at least, make "all".
+const ALL_OF: (usize, usize) = (3, 4);
+
+/// What departs at the origin's side: a provider's pulls fail, or wait.
+fn fails_at_origin(finding: &Finding) -> bool {
+    let by = finding.normal.map(|normal| normal.departure(finding.value));
+    match finding.measure {
+        Measure::Errors => by.map_or(finding.value >= ERRORS, |by| by >= DEPARTS && finding.value >= 0.005),
+        Measure::OriginP95 => by.is_some_and(|by| by >= DEPARTS),
+        _ => false,
+    }
+}
+
+/// What departs at the provider's side.
+fn fails_at_edge(finding: &Finding) -> bool {
+    let by = finding.normal.map(|normal| normal.departure(finding.value));
+    match finding.measure {
+        Measure::EdgeErrors => by.map_or(finding.value >= ERRORS, |by| by >= DEPARTS && finding.value >= 0.005),
+        Measure::Beacons | Measure::UserP95 => by.is_some_and(|by| by >= DEPARTS),
+        Measure::Offload => by.is_some_and(|by| by <= -DEPARTS),
+        Measure::Pulls | Measure::EdgeRequests => by.is_some_and(|by| by <= -DEPARTS) && is_halved(finding),
+        _ => false,
+    }
+}
+
+fn is_halved(finding: &Finding) -> bool {
+    finding.normal.is_some_and(|normal| finding.value <= 0.5 * normal.value)
+}
+
+/// Judges. A provider without a finding is not counted.
+pub fn judge(cases: &[Case]) -> Verdict {
+    let known: Vec<&Case> = cases.iter().filter(|case| !case.findings.is_empty()).collect();
+    if known.is_empty() {
+        return verdict(Blame::NoData, "No data: nothing was read from the proxies or the vendors in this time.", &[]);
+    }
+    let failing = |fails: fn(&Finding) -> bool| -> Vec<&Case> {
+        known.iter().copied().filter(|case| case.findings.iter().any(fails)).collect()
+    };
+    let judged = known.iter().filter(|case| has_origin_side(case)).count();
+    let at_origin = failing(fails_at_origin);
+    if judged > 1 && at_origin.len() > 1 && at_origin.len() * ALL_OF.1 >= judged * ALL_OF.0 {
+        let worst = reason(&at_origin, fails_at_origin);
+        let of = if at_origin.len() == judged { "all".to_string() } else { format!("{} of", at_origin.len()) };
+        return verdict(
+            Blame::Us,
+            &format!("It is us: {worst}, and {of} {judged} providers suffer together."),
+            &at_origin,
+        );
+    }
+    let departing: Vec<&Case> = known
+        .iter()
+        .copied()
+        .filter(|case| case.findings.iter().any(|f| fails_at_origin(f) || fails_at_edge(f)))
+        .collect();
+    if departing.is_empty() {
+        let judged = known.iter().filter(|case| case.findings.iter().any(|finding| finding.normal.is_some())).count();
+        return match (judged, known.len()) {
+            (0, count) => verdict(
+                Blame::Nobody,
+                &format!("No failures stand out at {}; there is no history yet to compare with.", providers(count)),
+                &[],
+            ),
+            (_, count) => verdict(Blame::Nobody, &format!("It is nobody: {} as always.", be(count)), &[]),
+        };
+    }
+    let why = reason(&departing, |finding| fails_at_origin(finding) || fails_at_edge(finding));
+    if known.len() == 1 && !at_origin.is_empty() {
+        return verdict(Blame::Unclear, &format!("{why}; with one provider alone it may be us or them."), &departing);
+    }
+    let names: Vec<&str> = departing.iter().map(|case| case.cdn.as_str()).collect();
+    let rest = match known.len() - departing.len() {
+        0 => String::new(),
+        1 => "; the other is as always".into(),
+        rest => format!("; the other {rest} are as always"),
+    };
+    verdict(Blame::Them, &format!("It is {}: {why}{rest}.", names.join(" and ")), &departing)
+}
+
+fn has_origin_side(case: &Case) -> bool {
+    case.findings.iter().any(|finding| matches!(finding.measure, Measure::Errors | Measure::OriginP95))
+}
+
+fn verdict(blame: Blame, text: &str, cases: &[&Case]) -> Verdict {
+    Verdict { blame, text: text.into(), providers: cases.iter().map(|case| case.cdn.clone()).collect() }
+}
+
+fn providers(count: usize) -> String {
+    if count == 1 { "the one provider".into() } else { format!("{count} providers") }
+}
+
+fn be(count: usize) -> String {
+    if count == 1 { "the one provider is".into() } else { format!("all {count} providers are") }
+}
+
+/// The finding that departs furthest, in words. What was never there before departs the most.
+fn reason(cases: &[&Case], fails: impl Fn(&Finding) -> bool) -> String {
+    let departure =
+        |finding: &Finding| finding.normal.map_or(f64::INFINITY, |normal| normal.departure(finding.value).abs());
+    let worst = cases
+        .iter()
+        .flat_map(|case| case.findings.iter().filter(|finding| fails(finding)).map(move |finding| (case, finding)))
+        .max_by(|a, b| departure(a.1).total_cmp(&departure(b.1)));
+    let Some((case, finding)) = worst else { return String::new() };
+    let at = if cases.len() > 1 { format!(" at {}", case.cdn) } else { String::new() };
+    let against =
+        finding.normal.map_or(String::new(), |normal| format!(" against {}", say(finding.measure, normal.value)));
+    let what = match finding.measure {
+        Measure::Errors => "pulls answered with 5xx are",
+        Measure::EdgeErrors => "users' requests answered with 5xx are",
+        Measure::OriginP95 => "the origin's slowest twentieth waits",
+        Measure::UserP95 => "users' slowest twentieth waits",
+        Measure::Beacons => "failure beacons a minute are",
+        Measure::Offload => "offload is",
+        Measure::Pulls => "pulls a minute are",
+        Measure::EdgeRequests => "users' requests a minute are",
+        _ => "a figure is",
+    };
+    format!("{what} {}{against}{at}", say(finding.measure, finding.value))
+}
+
+fn say(measure: Measure, value: f64) -> String {
+    match measure {
+        Measure::Errors | Measure::EdgeErrors | Measure::Offload => format!("{:.1} %", value * 100.0),
+        Measure::OriginP95 | Measure::UserP95 if value < 1.0 => format!("{:.0} ms", value * 1000.0),
+        Measure::OriginP95 | Measure::UserP95 => format!("{value:.1} s"),
+        _ if value < 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(cdn: &str, findings: &[(Measure, f64, f64)]) -> Case {
+        let findings = findings.iter().map(|&(measure, value, usual)| {
+            let normal = Some(Normal { value: usual, deviation: measure.least(usual, 60.0) });
+            Finding { measure, value, normal }
+        });
+        Case { cdn: cdn.into(), findings: findings.collect() }
+    }
+
+    const WELL: [(Measure, f64, f64); 3] =
+        [(Measure::Errors, 0.001, 0.001), (Measure::OriginP95, 0.2, 0.2), (Measure::Pulls, 400.0, 410.0)];
+
+    #[test]
+    fn it_is_us_where_all_suffer_together() {
+        let ill = [(Measure::Errors, 0.08, 0.001), (Measure::Pulls, 400.0, 410.0)];
+        let verdict = judge(&[case("fastly", &ill), case("akamai", &ill), case("cloudflare", &ill)]);
+        assert_eq!(verdict.blame, Blame::Us);
+        assert!(
+            verdict.text.contains("8.0 % against 0.1 %") && verdict.text.contains("all 3 providers"),
+            "{verdict:?}"
+        );
+        let slow = [(Measure::OriginP95, 2.5, 0.2)];
+        assert_eq!(judge(&[case("fastly", &slow), case("akamai", &ill)]).blame, Blame::Us);
+    }
+
+    #[test]
+    fn it_is_one_of_them_where_one_departs() {
+        for ill in [
+            (Measure::Errors, 0.2, 0.001),
+            (Measure::EdgeErrors, 0.06, 0.001),
+            (Measure::Beacons, 30.0, 1.0),
+            (Measure::Offload, 0.6, 0.95),
+            (Measure::Pulls, 10.0, 410.0),
+        ] {
+            let verdict = judge(&[case("fastly", &WELL), case("akamai", &[ill]), case("cloudflare", &WELL)]);
+            assert_eq!((verdict.blame, verdict.providers), (Blame::Them, vec!["akamai".to_string()]), "{ill:?}");
+            assert!(verdict.text.starts_with("It is akamai: ") && verdict.text.contains("other 2"), "{}", verdict.text);
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_nobody_knows() {
+        assert_eq!(judge(&[]).blame, Blame::NoData);
+        assert_eq!(judge(&[case("fastly", &[])]).blame, Blame::NoData);
+        assert_eq!(judge(&[case("fastly", &WELL), case("akamai", &WELL)]).blame, Blame::Nobody);
+        assert_eq!(judge(&[case("fastly", &[(Measure::Errors, 0.2, 0.0)])]).blame, Blame::Unclear);
+    }
+
+    #[test]
+    fn without_history_errors_speak_for_themselves() {
+        let now = |value| Case {
+            cdn: "fastly".into(),
+            findings: vec![Finding { measure: Measure::EdgeErrors, value, normal: None }],
+        };
+        assert_eq!(judge(&[now(0.3), case("akamai", &WELL)]).blame, Blame::Them);
+        let verdict = judge(&[now(0.01)]);
+        assert!(verdict.blame == Blame::Nobody && verdict.text.contains("no history"), "{verdict:?}");
+    }
+}
