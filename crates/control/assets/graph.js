@@ -6,8 +6,11 @@ import { zoom } from './state.js';
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const drawn = [];
 
+// Those that are shown no more.
 export function forgetGraphs() {
-  drawn.splice(0).forEach(({ plot, watch }) => { watch.disconnect(); plot.destroy(); });
+  const kept = drawn.filter(({ plot }) => plot.root.isConnected);
+  drawn.filter((graph) => !kept.includes(graph)).forEach(({ plot, watch }) => { watch.disconnect(); plot.destroy(); });
+  drawn.splice(0, drawn.length, ...kept);
 }
 
 function drawEvents(plot, events) {
@@ -35,6 +38,14 @@ function near(plot, events) {
   return close.map((event) => [event.tag, event.text].filter(Boolean).join(': ')).join(' · ');
 }
 
+// Hours and minutes, or the day where it changes or nothing shorter is shown.
+function clock(at, step, n) {
+  const [day, hour] = new Date(at * 1000).toLocaleString('sv').split(' ');
+  const short = hour.slice(0, 5);
+  if (step >= 86400) return day.slice(step >= 2592000 ? 0 : 5, step >= 2592000 ? 7 : undefined);
+  return n === 0 || short === '00:00' ? `${short}\n${day.slice(5)}` : short;
+}
+
 // lines: [{ name, values, colour, dash }], all of the same buckets { from, width }.
 export function graph(title, { from, width }, lines, { say, events = [], range }) {
   const known = lines.some((line) => line.values.some((value) => value != null));
@@ -55,7 +66,7 @@ export function graph(title, { from, width }, lines, { say, events = [], range }
       x: { range: () => [range.from, range.until] },
       y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high ?? 0) > 0 ? high * 1.05 : 1] },
     },
-    axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map(say) }],
+    axes: [{ ...axis, values: (_, ticks, __, ___, step) => ticks.map((at, n) => clock(at, step, n)) }, { ...axis, size: 64, values: (_, ticks) => ticks.map(say) }],
     series: [
       { value: (_, at) => (at == null ? '' : new Date(at * 1000).toLocaleString('sv').slice(0, 16)) },
       ...lines.map((line) => ({

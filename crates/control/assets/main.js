@@ -29,8 +29,8 @@ async function draw() {
   }
   if (mine !== turn) return;
   const focused = document.activeElement?.closest?.('#main a')?.getAttribute('href');
-  forgetGraphs();
   main.replaceChildren(...parts);
+  forgetGraphs();
   if (focused) [...main.querySelectorAll('a')].find((a) => a.getAttribute('href') === focused)?.focus();
   main.removeAttribute('aria-busy');
   main.dataset.drawn = String(mine);

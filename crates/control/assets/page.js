@@ -23,5 +23,5 @@ export function table(caption, heads, rows) {
     el('table', { class: 'list' },
       el('thead', {}, el('tr', {}, heads.map((head) => el('th', { scope: 'col' }, head)))),
       el('tbody', {}, rows.map((cells) => el('tr', {}, cells.map((cell, index) =>
-        el('td', { 'data-label': heads[index], class: typeof cell === 'string' && /^[-\d.,]+( %)?$/.test(cell) ? 'number' : null }, cell)))))));
+        el('td', { 'data-label': heads[index], class: typeof cell === 'string' && /^[-\d.,]+( [%kMG])?$/.test(cell) ? 'number' : null }, cell)))))));
 }

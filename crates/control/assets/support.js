@@ -43,8 +43,7 @@ function timings(text) {
 }
 
 async function probe({ class: kind, url }) {
-  const asked = url + (url.includes('?') ? '&' : '?') + `support=${Date.now()}`;
-  // The user's caches are passed by, the CDN's are not: what it keeps does not depend on this query where it ignores it.
+  // The browser's own cache is passed by, so that the CDN is seen.
   const options = { cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(PATIENCE) };
   const began = performance.now();
   const told = { class: kind };
@@ -61,7 +60,7 @@ async function probe({ class: kind, url }) {
       first: entry?.responseStart > 0 ? `${Math.round(entry.responseStart - entry.startTime)}ms` : null,
     });
   } catch (error) {
-    told.status = await fetch(asked, { ...options, mode: 'no-cors', signal: AbortSignal.timeout(PATIENCE) })
+    told.status = await fetch(url, { ...options, mode: 'no-cors', signal: AbortSignal.timeout(PATIENCE) })
       .then(() => 'reached, but it tells pages nothing (CORS)', () => (error.name === 'TimeoutError' ? 'timeout' : 'not reached'));
   }
   told.total = `${Math.round(performance.now() - began)}ms`;

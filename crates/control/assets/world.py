@@ -27,10 +27,20 @@ def main(atlas, codes):
             points.append((round(x * sx + tx, 1), round(-(y * sy + ty), 1)))
         return points if number >= 0 else points[::-1]
 
-    def ring(arcs):
+    def rings(arcs):
         points = []
         for number in arcs:
             points += line(number) if not points else line(number)[1:]
+        # What crosses the antimeridian goes on beyond it, and is drawn at both edges.
+        turns, whole = 0, [points[0]]
+        for (before, _), (x, y) in zip(points, points[1:]):
+            turns += (x - before < -180) - (x - before > 180)
+            whole.append((round(x + 360 * turns, 1), y))
+        low, high = min(x for x, _ in whole), max(x for x, _ in whole)
+        shifts = [0] + ([-360] if high > 180 else []) + ([360] if low < -180 else [])
+        return "".join(ring([(round(x + shift, 1), y) for x, y in whole]) for shift in shifts)
+
+    def ring(points):
         steps = [points[0]] + [here for before, here in zip(points, points[1:]) if here != before]
         return "M" + "L".join(f"{x:g} {y:g}" for x, y in steps) + "Z"
 
@@ -40,7 +50,7 @@ def main(atlas, codes):
         if code == "AQ":
             continue
         polygons = [shape["arcs"]] if shape["type"] == "Polygon" else shape["arcs"]
-        world[code] = world.get(code, "") + "".join(ring(arcs) for polygon in polygons for arcs in polygon)
+        world[code] = world.get(code, "") + "".join(rings(arcs) for polygon in polygons for arcs in polygon)
     json.dump(dict(sorted(world.items())), sys.stdout, separators=(",", ":"))
     print()
 

@@ -90,6 +90,7 @@ impl Service {
         parts.spawn(events::grafana::run(context.clone()));
         parts.spawn(rum::keep(context.clone()));
         parts.spawn(web::watch(context.clone()));
+        parts.spawn(web::keep_watch(context.clone()));
         end.await;
         parts.shutdown().await;
         // Nobody asks browsers again.

@@ -7,6 +7,7 @@ mod verdict;
 
 use crate::ControlError;
 use crate::figures::{self, Figure};
+use crate::offload::{shares, worth};
 use crate::store::{Reader, Step};
 use normal::Normal;
 use serde_json::{Map, Value, json};
@@ -24,9 +25,17 @@ const TIMES: i64 = 6;
 /// Days before the same stretch is looked up for.
 const EARLIER: i64 = 7;
 
-/// The figure with users' seconds, where this Headwater has one.
+/// Points of a line of a provider's page.
+const LONG_LINE: i64 = 240;
+
+/// The figure with users' seconds, where this Headwater has one: to a page's first byte, for which the CDN answers.
 fn user_seconds() -> Option<&'static Figure> {
-    figures::named("user_load_seconds")
+    figures::named("user_ttfb")
+}
+
+/// The figure with users, where this Headwater has one.
+fn users() -> Option<&'static Figure> {
+    figures::named("user_pages")
 }
 
 /// The times that are looked at.
@@ -73,25 +82,37 @@ impl Times {
 /// Where the store cannot be read.
 pub fn overview(reader: &Reader<'_>, configured: &[String], range: (i64, i64)) -> Result<Value, ControlError> {
     let times = Times::of(range);
-    let now = Tracks::of(reader, (times.line.0.min(range.0), range.1), times.step())?;
+    let now = Tracks::of(reader, None, (times.line.0.min(range.0), range.1), times.step())?;
     let step = Step::for_length((EARLIER + 1) * times.shift).max(Step::Hour);
     let oldest = range.0 - EARLIER * times.shift - step.seconds();
-    let then = Tracks::of(reader, (oldest, range.0), step)?;
+    let then = Tracks::of(reader, None, (oldest, range.0), step)?;
 
-    let values = now.all(range);
+    let mut values = now.all(range);
     let earlier: Vec<_> = times.earlier(step).map(|stretch| then.all(stretch)).collect();
     let mut names = configured.to_vec();
     names.extend(
         now.providers().into_iter().filter(|name| !configured.iter().any(|known| known == name)).map(Into::into),
     );
+    for worth in worth(reader, &names, range)? {
+        let parts = [
+            (Measure::Offload, worth.offload),
+            (Measure::ByteOffload, worth.byte_offload),
+            (Measure::HitRatio, worth.hit_ratio),
+        ];
+        for (measure, value) in parts {
+            values.remove(&(worth.cdn.clone(), measure));
+            values.extend(value.map(|value| ((worth.cdn.clone(), measure), value)));
+        }
+    }
+    let shares = shares(reader, &names, range)?;
 
     let (mut cases, mut rows) = (Vec::new(), Vec::new());
-    for cdn in names {
+    for (cdn, share) in names.into_iter().zip(shares) {
         let mut case = Case { cdn: cdn.clone(), findings: Vec::new() };
         let mut row = Map::new();
         let has_pulls = values.get(&(cdn.clone(), Measure::Pulls)).is_some_and(|pulls| *pulls > 0.0);
         for (measure, name) in Measure::ALL {
-            let line = line(&now, measure, &cdn, &times);
+            let line = line(&now, measure, &cdn, (times.line, times.width), range.1);
             let normal = normal_of(measure, &cdn, &earlier, &line, &times);
             let value = values.get(&(cdn.clone(), measure)).copied();
             if let Some(value) = value
@@ -100,7 +121,10 @@ pub fn overview(reader: &Reader<'_>, configured: &[String], range: (i64, i64)) -
             {
                 case.findings.push(Finding { measure, value, normal });
             }
-            row.insert(name.into(), cell(measure, value, normal, &line, &values));
+            row.insert(name.into(), cell(value, normal, &line));
+        }
+        for (name, share) in [("pulls", share.of_pulls), ("edge_requests", share.of_edge), ("users", share.of_users)] {
+            row[name]["share"] = json!(share);
         }
         row.insert("cdn".into(), json!(cdn));
         rows.push(Value::Object(row));
@@ -116,11 +140,33 @@ pub fn overview(reader: &Reader<'_>, configured: &[String], range: (i64, i64)) -
     }))
 }
 
-/// The small line: a value for each bucket, or none.
-fn line(tracks: &Tracks, measure: Measure, cdn: &str, times: &Times) -> Vec<Option<f64>> {
-    (0..LINE)
-        .map(|n| times.line.0 + n * times.width)
-        .map(|at| tracks.measure(measure, cdn, (at, (at + times.width).min(times.stretch.1))))
+/// Every measure of one provider over time.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub fn measures(reader: &Reader<'_>, cdn: &str, (from, until): (i64, i64)) -> Result<Value, ControlError> {
+    let step = Step::for_length(until - from);
+    let width = ((until - from) / LONG_LINE / step.seconds()).max(1) * step.seconds();
+    let first = from.div_euclid(width) * width;
+    let tracks = Tracks::of(reader, Some(cdn), (first, until), step)?;
+    let lines: Map<String, Value> = Measure::ALL
+        .into_iter()
+        .map(|(measure, name)| (name.into(), json!(line(&tracks, measure, cdn, ((first, until), width), until))))
+        .collect();
+    Ok(json!({ "cdn": cdn, "from": first, "until": until, "width": width, "lines": lines }))
+}
+
+/// A value for each bucket, or none. Nothing at or after `end` is looked at.
+fn line(
+    tracks: &Tracks,
+    measure: Measure,
+    cdn: &str,
+    ((from, until), width): ((i64, i64), i64),
+    end: i64,
+) -> Vec<Option<f64>> {
+    (from..until)
+        .step_by(width as usize)
+        .map(|at| tracks.measure(measure, cdn, tracks.bucket(measure, cdn, (at, (at + width).min(end.max(at))))))
         .collect()
 }
 
@@ -141,21 +187,11 @@ fn normal_of(
     })
 }
 
-fn cell(
-    measure: Measure,
-    value: Option<f64>,
-    normal: Option<Normal>,
-    line: &[Option<f64>],
-    values: &BTreeMap<(String, Measure), f64>,
-) -> Value {
+fn cell(value: Option<f64>, normal: Option<Normal>, line: &[Option<f64>]) -> Value {
     let mut cell = json!({ "value": value, "line": line });
     if let (Some(value), Some(normal)) = (value, normal) {
         cell["normal"] = json!(normal.value);
         cell["departure"] = json!(normal.departure(value));
-    }
-    if matches!(measure, Measure::Pulls | Measure::EdgeRequests | Measure::Users) {
-        let all: f64 = values.iter().filter(|((_, of), _)| *of == measure).map(|(_, value)| value).sum();
-        cell["share"] = json!(value.filter(|_| all > 0.0).map(|value| value / all));
     }
     cell
 }

@@ -1,7 +1,9 @@
-//! Pulls beside the edge requests of the same buckets.
+//! Pulls beside the edge requests of the same buckets, for lines and for what is normal; a window's own offload is
+//! [`crate::offload`]'s.
 
 use crate::ControlError;
 use crate::figures::{self, Figure};
+use crate::offload::settled;
 use crate::store::{Reader, Stretch};
 use std::collections::HashMap;
 
@@ -19,10 +21,10 @@ impl Offloads {
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn of(reader: &Reader<'_>, over: Stretch) -> Result<Self, ControlError> {
+    pub fn of(reader: &Reader<'_>, cdn: Option<&str>, over: Stretch) -> Result<Self, ControlError> {
         Ok(Self {
-            requests: pairs(reader, figures::PULLS, figures::EDGE_REQUESTS, over)?,
-            bytes: pairs(reader, figures::PULL_BYTES, figures::EDGE_BYTES, over)?,
+            requests: pairs(reader, (figures::PULLS, figures::EDGE_REQUESTS), cdn, over)?,
+            bytes: pairs(reader, (figures::PULL_BYTES, figures::EDGE_BYTES), cdn, over)?,
         })
     }
 
@@ -43,15 +45,20 @@ fn offload(pairs: &[(i64, f64, f64)], (from, until): (i64, i64)) -> Option<f64> 
     (served > 0.0).then(|| 1.0 - pulled / served)
 }
 
-fn pairs(reader: &Reader<'_>, pulled: &Figure, served: &Figure, over: Stretch) -> Result<Pairs, ControlError> {
+fn pairs(
+    reader: &Reader<'_>,
+    (pulled, served): (&Figure, &Figure),
+    cdn: Option<&str>,
+    over: Stretch,
+) -> Result<Pairs, ControlError> {
     let mut pulls: HashMap<String, Vec<(i64, f64)>> =
-        reader.sums(pulled, None, over)?.into_iter().map(|series| (series.cdn, series.points)).collect();
+        reader.sums(pulled, cdn, over)?.into_iter().map(|series| (series.cdn, series.points)).collect();
     let mut pairs = Pairs::new();
-    for edge in reader.sums(served, None, over)? {
-        let Some(pulls) = pulls.remove(&edge.cdn) else { continue };
+    for edge in super::tracks::summed(reader, served, cdn, over)? {
+        let (Some(pulls), Some(settled)) = (pulls.remove(&edge.cdn), settled(reader, &edge.cdn)?) else { continue };
         let grain = i64::from(edge.grain).max(over.width);
         let mut found = Vec::with_capacity(edge.points.len());
-        for (at, served) in edge.points {
+        for (at, served) in edge.points.into_iter().take_while(|(at, _)| at + grain <= settled) {
             let first = pulls.partition_point(|(pulled, _)| *pulled < at);
             let last = pulls.partition_point(|(pulled, _)| *pulled < at + grain);
             // A bucket of the edge that we have not seen whole would look like offload.

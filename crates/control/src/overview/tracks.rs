@@ -1,15 +1,15 @@
 //! Sums of every figure by provider, of which any stretch can be measured.
 
 use super::Offloads;
-use crate::figures::{self, Figure};
+use crate::ControlError;
+use crate::figures::{self, Figure, Roll};
+use crate::offload::STREAM;
 use crate::sketch::Sketch;
-use crate::store::{Reader, Step, Stretch};
-use crate::{ControlError, figures::Roll};
+use crate::store::{Reader, Series, Step, Stretch};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What is counted, and read for the overview.
-const COUNTED: [&Figure; 9] = [
-    figures::PULLS,
+const COUNTED: [&Figure; 8] = [
     figures::PULLS_5XX,
     figures::EDGE_REQUESTS,
     figures::EDGE_HITS,
@@ -94,36 +94,59 @@ pub struct Tracks {
     offloads: Offloads,
     /// The buckets in which proxies were read at all, so that what they did not say was nothing.
     read: Vec<i64>,
-    grains: HashMap<(&'static str, String), i64>,
+    /// Seconds of a provider's edge buckets.
+    grains: HashMap<String, i64>,
     step: i64,
 }
 
 impl Tracks {
-    /// Reads them all.
+    /// Reads those of one provider, or of all.
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn of(reader: &Reader<'_>, (from, until): (i64, i64), step: Step) -> Result<Self, ControlError> {
-        let over = Stretch::new((from, until), step.seconds(), step);
+    pub fn of(reader: &Reader<'_>, cdn: Option<&str>, range: (i64, i64), step: Step) -> Result<Self, ControlError> {
+        let over = Stretch::new(range, step.seconds(), step);
         let (mut counted, mut sketched, mut grains) = (HashMap::new(), HashMap::new(), HashMap::new());
         let mut read = BTreeSet::new();
-        for figure in COUNTED {
-            for series in reader.sums(figure, None, over)? {
-                if figure == figures::PULLS {
-                    read.extend(series.points.iter().map(|(at, _)| *at));
+        for series in reader.sums(figures::PULLS, None, over)? {
+            read.extend(series.points.iter().map(|(at, _)| *at));
+            if cdn.is_none_or(|cdn| cdn == series.cdn) {
+                counted.insert((figures::PULLS.name, series.cdn), series.points);
+            }
+        }
+        for figure in COUNTED.into_iter().chain(super::users()) {
+            for series in summed(reader, figure, cdn, over)? {
+                if figure == figures::EDGE_REQUESTS {
+                    grains.insert(series.cdn.clone(), i64::from(series.grain).max(over.width));
                 }
-                grains.insert((figure.name, series.cdn.clone()), i64::from(series.grain).max(over.width));
                 counted.insert((figure.name, series.cdn), series.points);
             }
         }
         for figure in [Some(figures::ORIGIN_SECONDS), super::user_seconds()].into_iter().flatten() {
             debug_assert_eq!(figure.roll, Roll::Sketch);
-            for series in reader.distributions(figure, None, over)? {
+            for series in reader.distributions(figure, cdn, over)? {
                 sketched.insert((figure.name, series.cdn), series.points);
             }
         }
-        let offloads = Offloads::of(reader, over)?;
+        let offloads = Offloads::of(reader, cdn, over)?;
         Ok(Self { counted, sketched, offloads, read: read.into_iter().collect(), grains, step: over.width })
+    }
+
+    /// The bucket of a small line as the source of a measure has it: what comes every five minutes is the same for five.
+    pub fn bucket(&self, measure: Measure, cdn: &str, (from, until): (i64, i64)) -> (i64, i64) {
+        let grain = match measure {
+            Measure::EdgeRequests
+            | Measure::EdgeErrors
+            | Measure::HitRatio
+            | Measure::Offload
+            | Measure::ByteOffload => self.grains.get(cdn).copied().unwrap_or(1),
+            _ => 1,
+        };
+        if grain <= until - from {
+            (from, until)
+        } else {
+            (from.div_euclid(grain) * grain, from.div_euclid(grain) * grain + grain)
+        }
     }
 
     /// Every provider of which something is known.
@@ -146,16 +169,18 @@ impl Tracks {
             Measure::Beacons => self.rate_of_pulls(figures::BEACONS, cdn, range),
             Measure::EdgeRequests => {
                 let points = within(self.counted.get(&key(figures::EDGE_REQUESTS, cdn))?, range);
-                let seconds = points.len() as i64 * self.grains.get(&key(figures::EDGE_REQUESTS, cdn))?;
+                let grain = *self.grains.get(cdn)?;
+                let seconds = points.iter().map(|(at, _)| grain.min(range.1 - at)).sum::<i64>();
                 (seconds > 0).then(|| points.iter().map(|(_, value)| value).sum::<f64>() * 60.0 / seconds as f64)
             }
             Measure::Users => {
                 let seconds = (range.1 - range.0).max(1) as f64;
-                self.merged(super::user_seconds()?, cdn, range).map(|all| all.count() as f64 * 60.0 / seconds)
+                sum(super::users()?).map(|pages| pages * 60.0 / seconds)
             }
-            Measure::Errors => share(self.rate_of_pulls(figures::PULLS_5XX, cdn, range)?, {
-                self.rate_of_pulls(figures::PULLS, cdn, range)?
-            }),
+            Measure::Errors => {
+                let failed = self.rate_of_pulls(figures::PULLS_5XX, cdn, range)?;
+                share(failed, self.rate_of_pulls(figures::PULLS, cdn, range)?)
+            }
             Measure::EdgeErrors => share(sum(figures::EDGE_5XX)?, sum(figures::EDGE_REQUESTS)?),
             Measure::HitRatio => {
                 let hits = sum(figures::EDGE_HITS)?;
@@ -173,7 +198,10 @@ impl Tracks {
     /// What proxies count, a minute of those in which they were read.
     fn rate_of_pulls(&self, figure: &'static Figure, cdn: &str, range: (i64, i64)) -> Option<f64> {
         let first = self.read.partition_point(|at| *at < range.0);
-        let minutes = (self.read.partition_point(|at| *at < range.1) - first) as f64 * self.step as f64 / 60.0;
+        let last = self.read.partition_point(|at| *at < range.1).max(first);
+        // The last bucket may not be over yet.
+        let seconds = self.read[first..last].iter().map(|at| self.step.min(range.1 - at)).sum::<i64>();
+        let minutes = seconds as f64 / 60.0;
         (minutes > 0.0).then(|| self.sum(figure, cdn, range).unwrap_or(0.0) / minutes)
     }
 
@@ -201,6 +229,22 @@ impl Tracks {
         }
         all
     }
+}
+
+/// The sums of a figure. What a vendor's API and its log stream both tell counts once, by the API.
+pub(super) fn summed(
+    reader: &Reader<'_>,
+    figure: &Figure,
+    cdn: Option<&str>,
+    over: Stretch,
+) -> Result<Vec<Series>, ControlError> {
+    let mut found = reader.points(figure, cdn, (over.from, over.until), over.step)?;
+    if figure.label == figures::EDGE_REQUESTS.label {
+        let by_api: BTreeSet<String> =
+            found.iter().filter(|series| series.label != STREAM).map(|series| series.cdn.clone()).collect();
+        found.retain(|series| series.label != STREAM || !by_api.contains(&series.cdn));
+    }
+    Ok(Reader::summed(found, figure.roll, over))
 }
 
 fn key(figure: &Figure, cdn: &str) -> (&'static str, String) {

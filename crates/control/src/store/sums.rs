@@ -53,7 +53,12 @@ impl Reader<'_> {
     /// Where the file cannot be read.
     pub fn sums(&self, figure: &Figure, cdn: Option<&str>, over: Stretch) -> Result<Vec<Series>, ControlError> {
         let found = self.points(figure, cdn, (over.from, over.until), over.step)?;
-        Ok(values(gather(found, |_| String::new(), over, add), figure.roll))
+        Ok(Self::summed(found, figure.roll, over))
+    }
+
+    /// As [`Reader::sums`], of series that were read and chosen.
+    pub fn summed(found: Vec<Series>, roll: Roll, over: Stretch) -> Vec<Series> {
+        values(gather(found, |_| String::new(), over, add), roll)
     }
 
     /// As [`Reader::sums`], for each label of each provider.

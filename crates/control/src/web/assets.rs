@@ -30,6 +30,7 @@ macro_rules! assets {
 }
 
 const JSON: &str = "application/json";
+const IMAGE: &str = "image/svg+xml";
 
 assets! {
     "/" "dashboard.html" HTML false;
@@ -38,6 +39,7 @@ assets! {
     "/events" "dashboard.html" HTML false;
     "/staff" "staff.html" HTML false;
     "/support" "support.html" HTML true;
+    "/assets/icon.svg" "icon.svg" IMAGE true;
     "/assets/style.css" "style.css" STYLE true;
     "/assets/theme.js" "theme.js" SCRIPT true;
     "/assets/page.js" "page.js" SCRIPT true;

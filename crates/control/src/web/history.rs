@@ -1,13 +1,13 @@
 //! What is kept, for the dashboard and for scripts.
 
 use super::answer::{self, Answer};
-use super::query::{Query, failed};
+use super::query::{Query, failed, wrong};
 use crate::figures::Roll;
-use crate::overview::overview;
+use crate::overview::{measures, overview};
 use crate::service::now;
 use crate::store::{Reader, Series, Stretch};
 use crate::{Context, ControlError};
-use hyper::{Request, StatusCode};
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
 /// Series of one answer.
@@ -17,15 +17,15 @@ const MOST_CHANGES: u32 = 500;
 
 /// `GET /api/points?figure=&cdn=&label=&by=&from=&until=&step=`: every series of a figure. `by=cdn` adds up what differs by
 /// label alone.
-pub(crate) async fn points<B>(context: &Context, request: &Request<B>) -> Answer {
-    let query = Query::of(request);
-    let question = || -> Result<_, Answer> {
+pub(crate) async fn points(context: &Context, query: Option<&str>) -> Answer {
+    let query = Query::of(query);
+    let question = || -> Result<_, String> {
         let range = query.range(now())?;
         Ok((query.figure()?, range, query.step(range)?))
     };
     let (figure, range, (width, step)) = match question() {
         Ok(question) => question,
-        Err(answer) => return answer,
+        Err(why) => return wrong(why),
     };
     let cdn = query.get("cdn").map(String::from);
     let label = query.get("label").map(String::from);
@@ -80,18 +80,18 @@ fn listed<T>(
 }
 
 /// `GET /api/totals?figure=&cdn=&from=&until=`: the sum of each series, the greatest first.
-pub(crate) async fn totals<B>(context: &Context, request: &Request<B>) -> Answer {
-    let query = Query::of(request);
-    let question = || -> Result<_, Answer> {
+pub(crate) async fn totals(context: &Context, query: Option<&str>) -> Answer {
+    let query = Query::of(query);
+    let question = || -> Result<_, String> {
         let range = query.range(now())?;
         Ok((query.figure()?, range, query.step(range)?))
     };
     let (figure, range, (_, step)) = match question() {
         Ok(question) => question,
-        Err(answer) => return answer,
+        Err(why) => return wrong(why),
     };
     if figure.roll != Roll::Sum {
-        return super::query::wrong(format!("{} does not add up; ask /api/points for it", figure.name));
+        return wrong(format!("{} does not add up; ask /api/points for it", figure.name));
     }
     let cdn = query.get("cdn").map(String::from);
     match context.store.read(move |reader| reader.totals(figure, cdn.as_deref(), range, step)).await {
@@ -110,10 +110,10 @@ pub(crate) async fn totals<B>(context: &Context, request: &Request<B>) -> Answer
 }
 
 /// `GET /api/overview?from=&until=`: is it us, or is it one of them?
-pub(crate) async fn overview_of<B>(context: &Context, request: &Request<B>) -> Answer {
-    let range = match Query::of(request).range(now()) {
+pub(crate) async fn overview_of(context: &Context, query: Option<&str>) -> Answer {
+    let range = match Query::of(query).range(now()) {
         Ok(range) => range,
-        Err(answer) => return answer,
+        Err(why) => return wrong(why),
     };
     let configured: Vec<String> = context.policy.providers.iter().map(|provider| provider.name.clone()).collect();
     let found = context
@@ -121,6 +121,22 @@ pub(crate) async fn overview_of<B>(context: &Context, request: &Request<B>) -> A
         .read(move |reader: &Reader<'_>| -> Result<Value, ControlError> { overview(reader, &configured, range) });
     match found.await {
         Ok(overview) => answer::json(StatusCode::OK, &overview),
+        Err(error) => failed(&error),
+    }
+}
+
+/// `GET /api/measures?cdn=&from=&until=`: what the overview says of a provider, over time.
+pub(crate) async fn measures_of(context: &Context, query: Option<&str>) -> Answer {
+    let query = Query::of(query);
+    let range = match query.range(now()) {
+        Ok(range) => range,
+        Err(why) => return wrong(why),
+    };
+    let Some(cdn) = query.get("cdn").map(String::from) else {
+        return wrong("cdn names a provider".into());
+    };
+    match context.store.read(move |reader| measures(reader, &cdn, range)).await {
+        Ok(measures) => answer::json(StatusCode::OK, &measures),
         Err(error) => failed(&error),
     }
 }

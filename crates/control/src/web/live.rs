@@ -44,7 +44,7 @@ impl Live {
 }
 
 /// Looks for news while somebody listens. Runs until it is dropped.
-pub(crate) async fn watch(context: Arc<Context>) {
+pub(crate) async fn keep_watch(context: Arc<Context>) {
     let mut look = tokio::time::interval(LOOK);
     loop {
         look.tick().await;

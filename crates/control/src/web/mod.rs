@@ -5,13 +5,14 @@ mod checks;
 mod events;
 pub(crate) mod answer;
 mod assets;
+mod events;
 mod guard;
 mod history;
 mod live;
 mod query;
 mod support;
 
-pub(crate) use live::{Live, watch};
+pub(crate) use live::{Live, keep_watch};
 
 use crate::{Context, ControlError, rum};
 pub(crate) mod answer;
@@ -122,6 +123,10 @@ async fn operators(context: &Arc<Context>, request: Request<Incoming>) -> Answer
         (&Method::GET, "/api/points") => history::points(context, &request).await,
         (&Method::GET, "/api/totals") => history::totals(context, &request).await,
         (&Method::GET, "/api/overview") => history::overview_of(context, &request).await,
+        (&Method::GET, "/api/points") => history::points(context, request.uri().query()).await,
+        (&Method::GET, "/api/totals") => history::totals(context, request.uri().query()).await,
+        (&Method::GET, "/api/overview") => history::overview_of(context, request.uri().query()).await,
+        (&Method::GET, "/api/measures") => history::measures_of(context, request.uri().query()).await,
         (&Method::GET, "/api/audit") => history::audit(context).await,
         (&Method::GET, "/api/live") => live::answer(context),
         (&Method::GET, path) => assets::find(&context.policy, path, true, request.headers())

@@ -18,14 +18,14 @@ const USUAL: i64 = 6 * 3600;
 pub(crate) struct Query<'a>(&'a str);
 
 impl<'a> Query<'a> {
-    pub fn of<B>(request: &'a hyper::Request<B>) -> Self {
-        Self(request.uri().query().unwrap_or_default())
+    pub fn of(query: Option<&'a str>) -> Self {
+        Self(query.unwrap_or_default())
     }
 
     /// The value of a name, decoded; `None` where it is not there or empty.
     pub fn get(&self, name: &str) -> Option<Cow<'a, str>> {
-        let pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
-        let value = pairs.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value)?;
+        let mut pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
+        let value = pairs.find(|(known, _)| *known == name).map(|(_, value)| value)?;
         if value.is_empty() {
             return None;
         }
@@ -37,32 +37,32 @@ impl<'a> Query<'a> {
     }
 
     /// `from` and `until`, in seconds since the epoch; without them the last six hours.
-    pub fn range(&self, now: i64) -> Result<(i64, i64), Answer> {
+    pub fn range(&self, now: i64) -> Result<(i64, i64), String> {
         let number = |name: &str, default: i64| match self.get(name) {
             None => Ok(default),
-            Some(text) => text
-                .parse::<i64>()
-                .map_err(|_| wrong(format!("{name} is in seconds since the epoch, and this is \"{text}\""))),
+            Some(text) => {
+                text.parse::<i64>().map_err(|_| format!("{name} is in seconds since the epoch, and this is \"{text}\""))
+            }
         };
         let until = number("until", now)?;
         let from = number("from", until.saturating_sub(USUAL))?;
         if from >= until || until.saturating_sub(from) > LONGEST || from < 0 || until > now + LONGEST {
-            return Err(wrong("from lies before until, and no more than ten years".into()));
+            return Err("from lies before until, and no more than ten years".into());
         }
         Ok((from, until))
     }
 
     /// The figure that `figure` names.
-    pub fn figure(&self) -> Result<&'static Figure, Answer> {
+    pub fn figure(&self) -> Result<&'static Figure, String> {
         let name = self.get("figure").unwrap_or_default();
         figures::named(&name).ok_or_else(|| {
             let names: Vec<&str> = figures::ALL.iter().map(|figure| figure.name).collect();
-            wrong(format!("there is no figure \"{name}\"; figure is one of {}", names.join(", ")))
+            format!("there is no figure \"{name}\"; figure is one of {}", names.join(", "))
         })
     }
 
     /// The length of a bucket, and what it is read from: `step` in seconds or `minute`, `hour`, `day`.
-    pub fn step(&self, (from, until): (i64, i64)) -> Result<(i64, Step), Answer> {
+    pub fn step(&self, (from, until): (i64, i64)) -> Result<(i64, Step), String> {
         let length = until - from;
         let Some(text) = self.get("step") else {
             let step = Step::for_length(length);
@@ -77,9 +77,9 @@ impl<'a> Query<'a> {
         let step =
             [Step::Day, Step::Hour, Step::Minute].into_iter().find(|step| seconds > 0 && seconds % step.seconds() == 0);
         let step =
-            step.ok_or_else(|| wrong("step is minute, hour, day or a number of seconds, of whole minutes".into()))?;
+            step.ok_or_else(|| String::from("step is minute, hour, day or a number of seconds, of whole minutes"))?;
         if length / seconds > MOST_POINTS {
-            return Err(wrong(format!("that makes more than {MOST_POINTS} points of a series; let step be longer")));
+            return Err(format!("that makes more than {MOST_POINTS} points of a series; let step be longer"));
         }
         Ok((seconds, step))
     }
