@@ -1,6 +1,7 @@
 //! `headwater serve`: the proxy, until a signal ends it.
 
 use crate::check::{overrides, print_mistake};
+use crate::control;
 use crate::descriptors::raise_limit;
 use crate::say;
 use crate::service::{self, Fed};
@@ -29,6 +30,9 @@ pub struct Serve {
     /// Override a key; stands above the file and the environment.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// Run the control plane beside the proxy, in this process, as `headwater control` does.
+    #[arg(long)]
+    with_control: bool,
     /// Longest wait for what is in hand when it is told to stop.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     drain: Duration,
@@ -56,7 +60,8 @@ impl Serve {
             }
         };
         let file = self.config.clone();
-        let load = move || headwater_config::from_file(&file, &overrides);
+        let control = self.with_control.then(|| (file.clone(), overrides.clone()));
+        let load = move || headwater_config::for_proxy(&file, &overrides);
         let (policy, mistakes) = load();
         mistakes.iter().for_each(print_mistake);
         let Some(policy) = policy else { return Ok(ExitCode::FAILURE) };
@@ -82,9 +87,13 @@ impl Serve {
         if let Some(predecessor) = predecessor {
             predecessor.relieve();
         }
+        let control = control.map(|(file, overrides)| control::beside(file, overrides)).transpose()?;
         let mut watch = Watch { server, signals, program, addresses };
+        let end = runtime.block_on(async { watch.until_the_end().await });
+        // A successor has a control plane of its own, on the same address and store.
+        drop(control);
         runtime.block_on(async {
-            match watch.until_the_end().await {
+            match end {
                 End::Stopped => Ok(watch.stop(self.drain)),
                 End::Relieved(successor) => Ok(watch.leave(successor, self.linger, self.drain).await),
             }

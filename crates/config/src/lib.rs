@@ -14,8 +14,8 @@
 mod compile;
 mod contradictions;
 mod control;
-mod edge_api;
 mod country;
+mod edge_api;
 mod edge_logs;
 mod lifetime;
 mod listen;
@@ -42,10 +42,9 @@ mod tree;
 pub mod units;
 mod validity;
 
-pub use control::{Control, Keep};
-pub use edge_api::{Credentials, EdgeApi};
 pub use control::{Control, Grafana, Keep};
 pub use country::Country;
+pub use edge_api::{Credentials, EdgeApi};
 pub use edge_logs::{EdgeLogs, LineField, LineFormat};
 pub use networks::Networks;
 pub use origin::{Checks, Ejection, Origin, OriginServer, OriginTls, Way};
@@ -74,6 +73,17 @@ pub fn from_file(path: &Path, overrides: &[Override]) -> (Option<Policy>, Vec<Mi
         Some(root) => finish(root, overrides, mistakes),
         None => (None, mistakes),
     }
+}
+
+/// As [`from_file`], without what is the control plane's: its secrets are no business of the proxy, which starts and reloads
+/// where they cannot be read. `headwater check` looks at all of it.
+pub fn for_proxy(path: &Path, overrides: &[Override]) -> (Option<Policy>, Vec<Mistake>) {
+    let mut mistakes = Vec::new();
+    let Some(mut root) = tree::read(path, &mut mistakes) else { return (None, mistakes) };
+    overrides::lay_over(&mut root, overrides, &mut mistakes);
+    root.drop_keys(&["control", "rum", "support"]);
+    root.each_in("cdn", |provider| provider.drop_keys(&["api", "logs"]));
+    finish(root, &[], mistakes)
 }
 
 /// `[control]` alone: enough for who talks to the control plane, and may not read the secrets of the rest.

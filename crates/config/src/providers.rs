@@ -255,8 +255,7 @@ fn read_one(table: Table<'_>, tag_header: &str, asks_for_certificates: bool, oth
     let api = table.table("api").and_then(|api| edge_api::read(api, kind));
     table.done();
     let certificate = certificate.map(|name| name.value);
-    Some(Provider { name: name?.value, kind: kind?, secret, certificate, networks, api })
-    Some(Provider { name: name?.value, kind: kind?, secret, certificate, networks, logs })
+    Some(Provider { name: name?.value, kind: kind?, secret, certificate, networks, api, logs })
 }
 
 fn read_secret(table: Table<'_>, kind: Option<Kind>, tag_header: &str, others: &[Provider]) -> Option<SecretHeader> {

@@ -40,6 +40,23 @@ impl Node {
         entries.iter().find(|entry| entry.key == *key)?.node.find(rest)
     }
 
+    /// Forgets what stands under these keys.
+    pub fn drop_keys(&mut self, keys: &[&str]) {
+        if let Value::Table(entries) = &mut self.value {
+            entries.retain(|entry| !keys.contains(&entry.key.as_str()));
+        }
+    }
+
+    /// Does something to each item of the list under a key.
+    pub fn each_in(&mut self, key: &str, deed: impl FnMut(&mut Node)) {
+        let Value::Table(entries) = &mut self.value else { return };
+        for entry in entries.iter_mut().filter(|entry| entry.key == key) {
+            if let Value::Array(items) = &mut entry.node.value {
+                return items.iter_mut().for_each(deed);
+            }
+        }
+    }
+
     /// Whether a string of that text stands anywhere in it.
     pub fn holds_text(&self, wanted: &str) -> bool {
         match &self.value {

@@ -1,23 +1,20 @@
 //! Headwater's control plane: it watches what the CDNs do and keeps it. The data plane runs on when it is gone.
 
-pub mod collect;
 pub mod alert;
 pub mod anomaly;
+pub mod collect;
 pub mod error;
 pub mod events;
 pub mod figures;
-pub mod offload;
-mod pulls;
-pub mod moment;
-mod plain;
-pub mod remote;
-pub mod rum;
-pub mod logs;
 mod ingest;
+pub mod logs;
+pub mod moment;
 pub mod offload;
 mod overview;
 mod plain;
+mod pulls;
 pub mod remote;
+pub mod rum;
 mod service;
 pub mod sketch;
 pub mod store;
@@ -47,7 +44,7 @@ pub struct Context {
     /// Users' timings that are not written yet.
     pub(crate) rum: rum::Rum,
     /// The log streams that CDNs push.
-    pub ingest: ingest::Ingest,
+    pub(crate) ingest: ingest::Ingest,
     /// Who listens for the newest minute.
     pub(crate) live: web::Live,
 }

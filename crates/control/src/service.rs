@@ -2,12 +2,7 @@
 
 use crate::store::Store;
 use crate::web::Audience;
-use crate::{Context, ControlError, collect, web};
-use crate::{Context, ControlError, pulls, web};
-use crate::{Context, ControlError, events, web};
-use crate::{Context, ControlError, anomaly, events, web};
-use crate::{Context, ControlError, rum, web};
-use crate::{Context, ControlError, ingest, web};
+use crate::{Context, ControlError, anomaly, collect, events, ingest, pulls, rum, web};
 use headwater_config::Policy;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -35,26 +30,18 @@ impl Service {
         let listener = web::listen(policy.control.listen)?;
         let public = policy.control.public.map(web::listen).transpose()?;
         let vendors = headwater_vendors::Client::new().map_err(ControlError::Certificates)?;
-        let collectors = collect::Collectors::default();
-        let context = Context { policy: Arc::new(policy), store, vendors, collectors };
-        let context = Context { policy: Arc::new(policy), store, vendors, pace: events::Pace::default() };
         let context = Context {
+            collectors: collect::Collectors::default(),
+            departures: anomaly::Board::default(),
+            pace: events::Pace::default(),
+            rum: rum::Rum::new(&policy),
+            ingest: ingest::Ingest::new(&policy),
+            live: web::Live::new(),
             policy: Arc::new(policy),
             store,
             vendors,
-            departures: anomaly::Board::default(),
-            pace: events::Pace::default(),
         };
         Ok(Self { context: Arc::new(context), listener, public })
-        let rum = rum::Rum::new(&policy);
-        Ok(Self { context: Arc::new(Context { policy: Arc::new(policy), store, vendors, rum }), listener, public })
-        let ingest = ingest::Ingest::new(&policy);
-        Ok(Self { context: Arc::new(Context { policy: Arc::new(policy), store, vendors, ingest }), listener, public })
-        Ok(Self {
-            context: Arc::new(Context { policy: Arc::new(policy), store, vendors, live: web::Live::new() }),
-            listener,
-            public,
-        })
     }
 
     /// Where it listens: for operators, and for strangers.

@@ -1,10 +1,8 @@
 //! What the control plane answers over HTTP: every path in one list.
 
-mod answer;
-mod checks;
-mod events;
 pub(crate) mod answer;
 mod assets;
+mod checks;
 mod events;
 mod guard;
 mod history;
@@ -14,11 +12,7 @@ mod support;
 
 pub(crate) use live::{Live, keep_watch};
 
-use crate::{Context, ControlError, rum};
-pub(crate) mod answer;
-mod guard;
-
-use crate::{Context, ControlError, ingest};
+use crate::{Context, ControlError, ingest, rum};
 use answer::Answer;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -93,7 +87,6 @@ async fn answer(context: &Arc<Context>, audience: Audience, peer: SocketAddr, re
 async fn strangers(
     context: &Arc<Context>,
     peer: SocketAddr,
-    _peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Answer, Request<Incoming>> {
     match (request.method(), request.uri().path()) {
@@ -120,9 +113,6 @@ async fn operators(context: &Arc<Context>, request: Request<Incoming>) -> Answer
         (&Method::GET, "/api/events") => events::list(context, request.uri().query()).await,
         (&Method::POST, "/api/events") => events::add(context, request).await,
         (&Method::GET, "/api/users") => rum::users(context, request.uri().query()).await,
-        (&Method::GET, "/api/points") => history::points(context, &request).await,
-        (&Method::GET, "/api/totals") => history::totals(context, &request).await,
-        (&Method::GET, "/api/overview") => history::overview_of(context, &request).await,
         (&Method::GET, "/api/points") => history::points(context, request.uri().query()).await,
         (&Method::GET, "/api/totals") => history::totals(context, request.uri().query()).await,
         (&Method::GET, "/api/overview") => history::overview_of(context, request.uri().query()).await,
