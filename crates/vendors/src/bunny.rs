@@ -108,9 +108,9 @@ impl Statistics {
                         host: host.into(),
                         why: format!("{zone} has more answers of 3xx to 5xx than requests at {text}"),
                     })?;
-                    Some([0, rest, third, fourth, fifth])
+                    [None, Some(rest), Some(third), Some(fourth), Some(fifth)]
                 }
-                _ => None,
+                [third, fourth, fifth] => [None, None, third, fourth, fifth],
             };
             buckets.push(Bucket {
                 property: zone.into(),

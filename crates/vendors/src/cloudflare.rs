@@ -228,6 +228,11 @@ struct Minute {
     sampled: Option<f64>,
 }
 
+/// By all classes together.
+fn answered(minute: &Minute) -> u64 {
+    minute.classes.iter().fold(0, |sum, class| sum.saturating_add(*class))
+}
+
 impl Zone {
     /// Its minutes; the error is a text that is no moment.
     fn buckets(self) -> Result<Vec<Bucket>, String> {
@@ -265,7 +270,8 @@ impl Zone {
             hits: Some(minute.hits),
             misses: Some(minute.misses),
             bytes: Some(minute.bytes),
-            classes: Some(minute.classes),
+            // The two lists are not made at one moment: requests may have come in between.
+            classes: minute.classes.map(|class| (answered(&minute) <= minute.requests).then_some(class)),
             // Cloudflare tells of no requests to the origin.
             origin_requests: None,
             origin_bytes: None,

@@ -108,10 +108,9 @@ pub fn check_all(buckets: Vec<Bucket>, host: &str, window: Window, pace: &Pace) 
             return lying(format!("{property} has more hits and misses than its {requests} requests at {start}"));
         }
         let counts = [Some(*requests), bucket.bytes, bucket.origin_requests, bucket.origin_bytes];
-        if let Some(count) = counts.into_iter().flatten().chain(bucket.classes.unwrap_or_default()).max() {
-            if count > MOST {
-                return lying(format!("{property} has a count of {count} at {start}"));
-            }
+        let most = counts.into_iter().chain(bucket.classes).flatten().max();
+        if let Some(count) = most.filter(|count| *count > MOST) {
+            return lying(format!("{property} has a count of {count} at {start}"));
         }
         if bucket.sampling.is_some_and(|sampling| !sampling.is_finite() || sampling < 0.0) {
             return lying(format!("{property} has no possible sampling at {start}"));

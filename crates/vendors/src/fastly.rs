@@ -106,7 +106,6 @@ impl Minute {
         let classes = [self.status_1xx, self.status_2xx, self.status_3xx, self.status_4xx, self.status_5xx];
         // Statuses are counted at shields too, so they are users' only where no shield was asked.
         let unshielded = self.requests == Some(self.edge_requests);
-        let classes: Option<Vec<u64>> = classes.into_iter().collect::<Option<_>>().filter(|_| unshielded);
         Ok(Bucket {
             property: service.into(),
             start: self.start_time,
@@ -114,7 +113,7 @@ impl Minute {
             hits: self.edge_hit_requests,
             misses: self.edge_miss_requests,
             bytes: sum(self.edge_resp_body_bytes, self.edge_resp_header_bytes),
-            classes: classes.and_then(|classes| classes.try_into().ok()),
+            classes: classes.map(|class| class.filter(|_| unshielded)),
             origin_requests: self.origin_fetches,
             origin_bytes: sum(self.origin_fetch_resp_body_bytes, self.origin_fetch_resp_header_bytes),
             sampling: None,

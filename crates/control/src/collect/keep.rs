@@ -22,8 +22,8 @@ pub(super) fn bucket(batch: &mut Batch, cdn: &str, grain: i64, bucket: &Bucket) 
     set(EDGE_HITS, count(bucket.hits));
     set(EDGE_MISSES, count(bucket.misses));
     set(EDGE_BYTES, count(bucket.bytes));
-    for (figure, class) in CLASSES.into_iter().zip(bucket.classes.unwrap_or_default()) {
-        set(figure, count(bucket.classes.map(|_| class)));
+    for (figure, class) in CLASSES.into_iter().zip(bucket.classes) {
+        set(figure, count(class));
     }
     set(EDGE_ORIGIN_REQUESTS, count(bucket.origin_requests));
     set(EDGE_ORIGIN_BYTES, count(bucket.origin_bytes));

@@ -34,7 +34,7 @@ fn a_published_answer_has_its_exact_totals_by_hour() {
         start: 1_556_755_200,
         requests: 1261,
         bytes: Some(28_639_956),
-        classes: Some([0, 1255, 1, 2, 3]),
+        classes: [None, Some(1255), Some(1), Some(2), Some(3)],
         origin_requests: Some(0),
         origin_bytes: Some(0),
         ..Bucket::default()
@@ -59,7 +59,8 @@ fn lies_and_rubbish_yield_no_figure() {
         let lie = matches!(error, VendorError::Lying { .. });
         assert!(lie, "{to}: {error}");
     }
-    for rubbish in ["{}", "[]", "<html>", &SAID.replacen("Z\":1261", "Z\":\"1261\"", 1), &SAID.replacen("T01:", " ", 3)] {
+    for rubbish in ["{}", "[]", "<html>", &SAID.replacen("Z\":1261", "Z\":\"1261\"", 1), &SAID.replacen("T01:", " ", 3)]
+    {
         assert!(matches!(ask(rubbish), Err(VendorError::Malformed { .. })), "{rubbish}");
     }
 }

@@ -41,7 +41,7 @@ fn the_documented_minute_has_its_exact_totals() {
         hits: Some(12),
         misses: Some(2),
         bytes: Some(312_740),
-        classes: Some([0, 4, 0, 11, 0]),
+        classes: [0, 4, 0, 11, 0].map(Some),
         sampling: Some(1.0),
         ..Bucket::default()
     };
