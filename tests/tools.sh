@@ -48,7 +48,7 @@ fi
 command -v cargo >/dev/null || { echo "the tests need Rust 1.95 or newer: see https://rustup.rs" >&2; exit 1; }
 
 venv=target/test-tools/venv
-peers="httplint==2026.10.4 websockets==17.4 h2==4.4.1"
+peers="httplint==2026.10.4 websockets==17.4 h2==4.4.1 moto[server]==5.2.5 boto3==1.44.8"
 if [ "$(cat "$venv/peers" 2>/dev/null)" != "$peers" ]; then
   echo "installing into $venv: $peers"
   python3 -m venv "$venv"

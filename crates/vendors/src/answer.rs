@@ -3,10 +3,14 @@
 use crate::VendorError;
 use crate::error::words;
 use http::{Request, request};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
 /// JSON has one kind of number, and a count beyond this loses its last digits in it.
 const LARGEST: f64 = 9_007_199_254_740_992.0;
+
+/// RFC 3986, section 2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Reads JSON of the documented shape.
 ///
@@ -38,6 +42,11 @@ pub fn count(host: &str, what: &str, value: f64) -> Result<u64, VendorError> {
 pub fn question<B>(host: &str, request: request::Builder, body: B) -> Result<Request<B>, VendorError> {
     let unreachable = |error: http::Error| VendorError::Unreachable { host: host.into(), why: error.to_string() };
     request.body(body).map_err(unreachable)
+}
+
+/// Text for one part of a question's target.
+pub fn encode(text: &str) -> String {
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// The host of an endpoint, for messages.

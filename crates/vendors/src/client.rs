@@ -10,6 +10,8 @@ use hyper_util::client::legacy::Client as Hyper;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use std::time::{Duration, SystemTime};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::time::timeout;
 
 /// For a whole answer.
@@ -105,7 +107,8 @@ fn judge(host: String, answer: Response<Bytes>) -> Result<Response<Bytes>, Vendo
         return Ok(answer);
     }
     let status = answer.status().as_u16();
-    let retry_after = retry_after(&answer, SystemTime::now());
+    let now = SystemTime::now();
+    let retry_after = retry_after(&answer, now).or_else(|| next(&answer, now));
     let words = words(answer.body());
     Err(match answer.status() {
         StatusCode::TOO_MANY_REQUESTS => VendorError::Busy { host, status, retry_after, words },
@@ -127,6 +130,19 @@ fn retry_after(answer: &Response<Bytes>, now: SystemTime) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
+/// When Akamai's APIs take the next question, by whichever of their limits is the slowest: a moment (RFC 3339), or
+/// milliseconds since the epoch.
+fn next(answer: &Response<Bytes>, now: SystemTime) -> Option<Duration> {
+    let names = ["x-ratelimit-next", "akamai-sync-ratelimit-next", "akamai-sync-costratelimit-next"];
+    let moment = |name: &&str| {
+        let text = answer.headers().get(*name)?.to_str().ok()?.trim();
+        let millis = text.parse::<u64>().ok().map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+        millis.or_else(|| Some(OffsetDateTime::parse(text, &Rfc3339).ok()?.into()))
+    };
+    let latest = names.iter().filter_map(moment).max()?;
+    Some(latest.duration_since(now).unwrap_or_default().min(LONGEST_WAIT))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +159,19 @@ mod tests {
         assert_eq!(wait("Thu, 01 Jan 1970 00:01:00 GMT"), Some(Duration::from_secs(60)));
         assert_eq!(wait("99999999999"), Some(LONGEST_WAIT));
         assert_eq!(wait("soon"), None);
+    }
+
+    #[test]
+    fn akamai_says_when_it_takes_the_next_question() {
+        let wait = |name, text| {
+            let answer = Response::builder().status(429).header(name, text).body(Bytes::new()).unwrap();
+            next(&answer, SystemTime::UNIX_EPOCH)
+        };
+        assert_eq!(wait("X-RateLimit-Next", "1970-01-01T00:00:30.500Z"), Some(Duration::from_millis(30_500)));
+        assert_eq!(wait("akamai-sync-ratelimit-next", "90000"), Some(Duration::from_secs(90)));
+        assert_eq!(wait("akamai-sync-costratelimit-next", "9999-12-31T00:00:00Z"), Some(LONGEST_WAIT));
+        assert_eq!(wait("X-RateLimit-Next", "soon"), None);
+        assert_eq!(wait("X-RateLimit-Remaining", "3"), None);
     }
 
     #[test]
