@@ -1,9 +1,12 @@
 //! Any CDN that tells what its edge served.
 
+use crate::akamai::Akamai;
 use crate::bunny::Bunny;
 use crate::cloudflare::Cloudflare;
+use crate::cloudfront::CloudFront;
 use crate::edge::{Bucket, Pace, Window};
 use crate::fastly::Fastly;
+use crate::google::Google;
 use crate::{Client, VendorError};
 
 /// A vendor's API, with what it is asked about.
@@ -15,6 +18,12 @@ pub enum Edge {
     Cloudflare(Cloudflare),
     /// Bunny's statistics.
     Bunny(Bunny),
+    /// CloudFront's metrics in CloudWatch.
+    CloudFront(CloudFront),
+    /// Akamai's Reporting API v2.
+    Akamai(Akamai),
+    /// Cloud CDN's metrics in Google's Cloud Monitoring.
+    Google(Google),
 }
 
 impl Edge {
@@ -27,6 +36,9 @@ impl Edge {
             Self::Fastly(vendor) => vendor.buckets(client, window).await,
             Self::Cloudflare(vendor) => vendor.buckets(client, window).await,
             Self::Bunny(vendor) => vendor.buckets(client, window).await,
+            Self::CloudFront(vendor) => vendor.buckets(client, window).await,
+            Self::Akamai(vendor) => vendor.buckets(client, window).await,
+            Self::Google(vendor) => vendor.buckets(client, window).await,
         }
     }
 
@@ -36,6 +48,9 @@ impl Edge {
             Self::Fastly(vendor) => vendor.pace(),
             Self::Cloudflare(vendor) => vendor.pace(),
             Self::Bunny(vendor) => vendor.pace(),
+            Self::CloudFront(vendor) => vendor.pace(),
+            Self::Akamai(vendor) => vendor.pace(),
+            Self::Google(vendor) => vendor.pace(),
         }
     }
 
@@ -44,7 +59,7 @@ impl Edge {
     pub fn omits_quiet_buckets(&self) -> bool {
         match self {
             Self::Fastly(_) | Self::Cloudflare(_) => true,
-            Self::Bunny(_) => false,
+            Self::Bunny(_) | Self::CloudFront(_) | Self::Akamai(_) | Self::Google(_) => false,
         }
     }
 }

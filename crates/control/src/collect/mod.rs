@@ -29,9 +29,12 @@ pub(crate) async fn run(context: Arc<Context>) {
     let mut tasks = JoinSet::new();
     for provider in context.policy.providers.iter() {
         let Some(api) = &provider.api else { continue };
-        let Some(edge) = vendor::edge(api) else {
-            tracing::warn!(cdn = provider.name, "this build knows no way to ask {} for figures", provider.kind.name());
-            continue;
+        let edge = match vendor::edge(api) {
+            Ok(edge) => edge,
+            Err(error) => {
+                tracing::error!(cdn = provider.name, %error, "the vendor is not asked for figures");
+                continue;
+            }
         };
         let collector = Collector::new(&provider.name, edge, api, &context.policy.control.keep);
         tasks.spawn(collect(context.clone(), collector));
