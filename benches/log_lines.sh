@@ -14,9 +14,11 @@ store = "$folder/history.db"
 [[cdn]]
 name = "fastly"
 kind = "fastly"
+networks = ["fastly"]
 [[cdn]]
 name = "akamai"
 kind = "akamai"
+networks = ["198.51.100.0/24"]
 TOML
 python3 - "$lines" > "$folder/access.log" <<'PYTHON'
 import sys, time

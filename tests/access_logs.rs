@@ -22,7 +22,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("history.db");
         let config = format!(
-            "[origin]\nservers = [\"127.0.0.1:1\"]\n[control]\nstore = \"{}\"\n[[cdn]]\nname = \"fastly\"\nkind = \"fastly\"\n{more}",
+            "[origin]\nservers = [\"127.0.0.1:1\"]\n[control]\nstore = \"{}\"\n[[cdn]]\nname = \"fastly\"\nkind = \"fastly\"\nnetworks = [\"198.51.100.0/24\"]\n{more}",
             store.display()
         );
         fs::write(folder.path().join("headwater.toml"), config).unwrap();

@@ -149,17 +149,20 @@ impl Follower {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };
-        // It may have been filled, copied and cut since it was seen empty.
-        let began = was_empty && self.tails.last().is_some_and(|live| !live.head.is_empty());
-        if is_cut || is_renamed || began {
+        // One that was seen empty may have been filled, copied and cut since, and be empty again.
+        if is_cut || is_renamed || was_empty {
             let mut positions: Vec<Position> = self.tails.iter().map(|tail| tail.position(before)).collect();
-            if let Some(newest) = positions.last_mut().filter(|_| began) {
+            if let Some(newest) = positions.last_mut().filter(|_| was_empty) {
                 newest.head = 0;
                 newest.hash = place::hash(b"");
             }
+            let is_empty = self.tails.last().is_some_and(|live| live.head.is_empty());
+            let count = self.tails.len();
             self.find(&positions)?;
-            self.dirty = true;
-            return Ok(false);
+            if is_cut || is_renamed || !is_empty || self.tails.len() != count {
+                self.dirty = true;
+                return Ok(false);
+            }
         }
         self.let_go(now, &mut take)?;
         Ok(true)

@@ -504,7 +504,9 @@ proptest! {
 }
 
 fn policy(more: &str) -> Arc<headwater_config::Policy> {
-    let text = format!("[origin]\nservers = [\"a:1\"]\n[[cdn]]\nname = \"fastly\"\nkind = \"fastly\"\n{more}");
+    let text = format!(
+        "[origin]\nservers = [\"a:1\"]\n[[cdn]]\nname = \"fastly\"\nkind = \"fastly\"\nnetworks = [\"198.51.100.0/24\"]\n{more}"
+    );
     let (policy, mistakes) = headwater_config::from_text("t", &text);
     Arc::new(policy.unwrap_or_else(|| panic!("{}", mistakes[0])))
 }
