@@ -139,7 +139,6 @@ pub async fn run(
         shown = Some(listener.local_addr().map_err(listen)?);
         tokio::spawn(expose::serve(listener, store.clone(), lines.clone()));
     }
-    ready(shown);
     let graphite = policy.metrics.graphite.clone().map(|to| Graphite {
         to,
         prefix: policy.metrics.prefix.clone(),
@@ -164,6 +163,7 @@ pub async fn run(
             }
         }
     }
+    ready(shown);
     let mut parts = tokio::task::JoinSet::new();
     if let Some(graphite) = graphite {
         parts.spawn(deliver(graphite, store.clone(), read_at.clone()));
