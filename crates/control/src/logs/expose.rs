@@ -68,7 +68,7 @@ pub(super) async fn serve(listener: TcpListener, store: Store, lines: Arc<Lines>
 
 async fn answer(path: &str, store: &Store, lines: &Lines) -> Response<Full<Bytes>> {
     let (status, body) = match path {
-        "/metrics" => match store.read(|reader| totals::prometheus(reader)).await {
+        "/metrics" => match store.read(totals::prometheus).await {
             Ok(text) => (StatusCode::OK, text + &lines.text()),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         },

@@ -35,7 +35,7 @@ impl Graphite {
         let sent = store.read(|reader| reader.checkpoint(CHECKPOINT)).await?.and_then(|sent| sent.parse().ok());
         let mut from = match sent {
             Some(sent) => sent,
-            None => match store.read(|reader| totals::first_minute(reader)).await? {
+            None => match store.read(totals::first_minute).await? {
                 Some(first) => first,
                 None => return Ok(()),
             },

@@ -559,7 +559,7 @@ async fn lines_count_in_their_own_minute_under_the_proxys_names() {
     let later =
         store.read(move |reader| super::totals::graphite(reader, "web.hw", (minute + 60, minute + 120))).await.unwrap();
     assert!(later.contains(&format!("web.hw.pulls_total.fastly.2xx.static 2 {}", end + 60)), "{later}");
-    let text = store.read(|reader| super::totals::prometheus(reader)).await.unwrap();
+    let text = store.read(super::totals::prometheus).await.unwrap();
     for wanted in [
         "headwater_pulls_total{cdn=\"fastly\",code=\"2xx\",rule=\"static\"} 2\n",
         "headwater_pull_bytes_total{cdn=\"fastly\",rule=\"static\"} 200\n",
