@@ -1,7 +1,7 @@
 //! Feeds the judgement from the store, minute by minute; publishes what departs, and writes beginnings and ends as events.
 
 use super::book::{Book, Change};
-use super::detector::{Detector, Direction, Reading};
+use super::detector::{Detector, Reading};
 use super::measures::{self, Measure};
 use super::parties::blame;
 use super::series::{self, Line};
@@ -184,19 +184,12 @@ fn found(measure: &'static Measure, watched: &BTreeMap<String, Watched>) -> Vec<
             }
         };
         let (now, expected) = (measure.shown(reading.now), measure.shown(reading.expected));
-        let more = match (blamed.away.direction, now > expected) {
-            (Direction::Up, true) | (Direction::Down, true) => "above",
-            _ => "below",
-        };
-        let others = match (blamed.whom, known.len()) {
-            (None, _) => "; all providers do the same",
-            (Some(_), 1) => "",
-            (Some(_), _) => "; the others do not",
-        };
+        let who = if blamed.whom.is_none() { "all providers" } else { cdn };
+        let others = if blamed.whom.is_some() && known.len() > 1 { "; the others stay" } else { "" };
         let reason = format!(
-            "{}: {} of {cdn} is {more} what is normal, which is {} by {from}{others}",
-            measure.text(now),
+            "{} of {who}: {}, where {} is normal by {from}{others}",
             measure.title,
+            measure.text(now),
             measure.text(expected),
         );
         Some(Departure {
@@ -284,7 +277,7 @@ mod tests {
         assert_eq!((departure.now, departure.expected), (200.0, 600.0));
         assert_eq!(
             departure.reason,
-            "200 a minute: pulls of fastly is below what is normal, which is 600 a minute by earlier weeks; the others do not"
+            "pulls of fastly: 200 a minute, where 600 a minute is normal by earlier weeks; the others stay"
         );
         // Another process goes on where this one stood.
         let mut next = Judge::with(open(&context).await.unwrap());
