@@ -24,7 +24,7 @@ impl Plane {
         let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let store = folder.path().join("history.db");
         let config = format!(
-            "[listen]\nadmin = \"127.0.0.1:1\"\n[origin]\nservers = [\"127.0.0.1:1\"]\n\
+            "[listen]\nadmin = \"127.0.0.1:2\"\n[origin]\nservers = [\"127.0.0.1:1\"]\n\
              [[cdn]]\nname = \"fastly\"\nkind = \"fastly\"\nnetworks = [\"127.0.0.0/8\"]\n\
              [control]\nlisten = \"{listen}\"\nstore = \"{}\"\ntoken = \"{TOKEN}\"\n{more}",
             store.display()

@@ -1,5 +1,5 @@
 use super::*;
-use crate::figures::{EDGE_SAMPLING, PULL_SECONDS, PULLS};
+use crate::figures::{EDGE_SAMPLING, PULL_SECONDS, PULLS, WHOOPSIES};
 use crate::sketch::Sketch;
 use std::time::{Duration, SystemTime};
 
@@ -148,4 +148,22 @@ fn a_step_says_a_stretch_in_at_most_1500_points() {
     assert_eq!(Step::for_length(86_400), Step::Minute);
     assert_eq!(Step::for_length(7 * 86_400), Step::Hour);
     assert_eq!(Step::for_length(366 * 86_400), Step::Day);
+}
+
+#[tokio::test]
+async fn two_who_write_at_one_time_wait_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    let (one, other) = (Store::open(&path, KEEP).unwrap(), Store::open(&path, KEEP).unwrap());
+    // Each of another series: a transaction that begins with looking for it.
+    let write = async |store: &Store, cdn: &str| {
+        for number in 0..100 {
+            let mut batch = Batch::default();
+            batch.add(Key::new(WHOOPSIES, cdn, number.to_string()), day(), 1.0);
+            store.write(batch).await.unwrap();
+        }
+    };
+    tokio::join!(write(&one, "fastly"), write(&other, "akamai"));
+    let all = one.read(|reader| reader.points(WHOOPSIES, None, (0, i64::MAX), Step::Minute)).await.unwrap();
+    assert_eq!(all.len(), 200);
 }
