@@ -72,6 +72,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let control = control::read(section("control"));
     let rum = rum::read(section("rum"));
     let support = support::read(section("support"));
+    let control = control::read(section("control"), control::For::Itself);
     top.done();
 
     let mut policy = Policy {
@@ -105,7 +106,8 @@ pub(crate) fn control(root: &Node, mistakes: Vec<Mistake>) -> (Option<control::C
     let mistakes = Mistakes::new(mistakes);
     let empty = Node { value: crate::tree::Value::Table(Vec::new()), place: root.place.clone() };
     let top = Table::new(root, "", &mistakes);
-    let control = control::read(top.table("control").unwrap_or_else(|| Table::new(&empty, "control", &mistakes)));
+    let table = top.table("control").unwrap_or_else(|| Table::new(&empty, "control", &mistakes));
+    let control = control::read(table, control::For::Others);
     let mistakes = mistakes.into_inner();
     let usable = mistakes.iter().all(|mistake| mistake.severity != Severity::Error);
     (usable.then_some(control), mistakes)

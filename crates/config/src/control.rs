@@ -60,8 +60,17 @@ fn address(table: &Table<'_>, text: &At<String>) -> Option<SocketAddr> {
     address.ok()
 }
 
+/// Who reads `[control]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// The control plane, which needs every secret in it.
+    Itself,
+    /// Who talks to it, and has no more than its token.
+    Others,
+}
+
 /// Reads `[control]`.
-pub(crate) fn read(table: Table<'_>) -> Control {
+pub(crate) fn read(table: Table<'_>, reader: For) -> Control {
     let listen = table.string("listen", "\"127.0.0.1:9280\"").and_then(|text| address(&table, &text));
     let public = table.string("public", "\"0.0.0.0:9281\"").filter(|text| !text.value.is_empty());
     let public = public.and_then(|text| address(&table, &text));
@@ -109,7 +118,7 @@ pub(crate) fn read(table: Table<'_>) -> Control {
             ));
         }
     }
-    let grafana = table.table("grafana").and_then(grafana);
+    let grafana = table.table("grafana").filter(|_| reader == For::Itself).and_then(grafana);
     let control = Control {
         listen: address,
         public,
