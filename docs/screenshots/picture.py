@@ -14,7 +14,7 @@ import tempfile
 import time
 
 PATIENCE = 60
-DRAWN = "document.readyState === 'complete' && (!document.getElementById('main') || !!document.getElementById('main').dataset.drawn && !document.getElementById('main').ariaBusy)"
+DRAWN = "document.readyState === 'complete' && (!document.getElementById('main') || !!document.getElementById('main').dataset.drawn && !document.getElementById('main').ariaBusy && document.getElementById('live').className === 'on')"
 
 
 class Browser:

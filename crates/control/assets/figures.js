@@ -26,7 +26,7 @@ export const time = (at) => new Date(at * 1000).toLocaleString('sv').slice(0, 16
 export function departure(cell, say, bad) {
   if (cell.departure == null || cell.value == null) return null;
   const loud = Math.abs(cell.departure) >= 4;
-  const arrow = cell.value > cell.normal ? '▲' : cell.value < cell.normal ? '▼' : '＝';
+  const arrow = cell.value > cell.normal ? '▲' : cell.value < cell.normal ? '▼' : '=';
   const worse = bad === 'up' ? cell.departure > 0 : bad === 'down' ? cell.departure < 0 : true;
   return { loud: loud && worse, text: `${arrow} normal ${say(cell.normal)}` };
 }

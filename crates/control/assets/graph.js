@@ -61,7 +61,8 @@ export function graph(title, { from, width }, lines, { say, events = [], range }
   const options = {
     width: 600,
     height: 190,
-    cursor: { sync: { key: 'time' }, drag: { x: true, y: false, setScale: false } },
+    // The pointer is shown in all graphs, but drawn in one.
+    cursor: { sync: { key: 'time', filters: { pub: (type) => !/^mouse(down|up)$/.test(type) } }, drag: { x: true, y: false, setScale: false } },
     scales: {
       x: { range: () => [range.from, range.until] },
       y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high ?? 0) > 0 ? high * 1.05 : 1] },

@@ -1,4 +1,5 @@
-// The newest minute as it comes. A page that shows the time up to now is drawn again with it.
+// The newest minute as it comes. A page that shows the time up to now is drawn again with it, but not while somebody
+// types in it or points at a graph.
 
 import { el } from './page.js';
 import { state } from './state.js';
@@ -14,7 +15,7 @@ export function listen(draw) {
     const { at } = JSON.parse(event.data);
     said.textContent = at ? `live, ${time(at).slice(11)}` : 'live, no data';
     said.className = 'on';
-    if (state().range && Date.now() - last > SELDOM && !document.querySelector('#add :focus')) {
+    if (state().range && Date.now() - last > SELDOM && !document.querySelector('#add :focus, .plot:hover')) {
       last = Date.now();
       draw();
     }

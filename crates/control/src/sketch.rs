@@ -1,8 +1,6 @@
 //! A distribution in few bytes that can be merged with others without loss: DDSketch (Masson, Rim and Lee, VLDB 2019) with a
 //! relative error of one hundredth. What is stored is stable: this module's encoding.
 
-use std::collections::BTreeMap;
-
 /// Neighbouring buckets differ by this factor, so that any value is within 1 % of its bucket's middle.
 const GAMMA: f64 = 1.01 / 0.99;
 /// Values are kept within these bounds, which for seconds are a microsecond and a day: at most 1,260 buckets.
@@ -11,8 +9,8 @@ const RANGE: std::ops::RangeInclusive<f64> = 1e-6..=86_400.0;
 /// A distribution of positive values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sketch {
-    /// How many values by bucket.
-    buckets: BTreeMap<i16, u64>,
+    /// Bucket, and how many values; in order. Reading a year is mostly decoding and merging, and a list does these in one pass.
+    buckets: Vec<(i16, u64)>,
     count: u64,
 }
 
@@ -23,7 +21,11 @@ impl Sketch {
             return;
         }
         let value = value.clamp(*RANGE.start(), *RANGE.end());
-        *self.buckets.entry((value.ln() / GAMMA.ln()).ceil() as i16).or_default() += times;
+        let bucket = (value.ln() / GAMMA.ln()).ceil() as i16;
+        match self.buckets.binary_search_by_key(&bucket, |(held, _)| *held) {
+            Ok(at) => self.buckets[at].1 += times,
+            Err(at) => self.buckets.insert(at, (bucket, times)),
+        }
         self.count += times;
     }
 
@@ -40,9 +42,17 @@ impl Sketch {
 
     /// Adds another distribution's values.
     pub fn merge(&mut self, other: &Self) {
-        for (bucket, times) in &other.buckets {
-            *self.buckets.entry(*bucket).or_default() += times;
+        let mut held = std::mem::take(&mut self.buckets).into_iter().peekable();
+        let mut merged = Vec::with_capacity(held.len().max(other.buckets.len()) + 8);
+        for &(bucket, times) in &other.buckets {
+            while let Some(before) = held.next_if(|(held, _)| *held < bucket) {
+                merged.push(before);
+            }
+            let same = held.next_if(|(held, _)| *held == bucket).map_or(0, |(_, times)| times);
+            merged.push((bucket, times + same));
         }
+        merged.extend(held);
+        self.buckets = merged;
         self.count += other.count;
     }
 
@@ -51,7 +61,7 @@ impl Sketch {
         let rank = (q.clamp(0.0, 1.0) * self.count.checked_sub(1)? as f64) as u64;
         let mut seen = 0;
         let (bucket, _) = self.buckets.iter().find(|(_, times)| {
-            seen += **times;
+            seen += *times;
             seen > rank
         })?;
         Some(2.0 * GAMMA.powi(i32::from(*bucket)) / (GAMMA + 1.0))
@@ -60,7 +70,7 @@ impl Sketch {
     /// How many values are not above `limit`, to the grain of a bucket.
     pub fn count_to(&self, limit: f64) -> u64 {
         let last = (limit.max(*RANGE.start()).ln() / GAMMA.ln()).ceil() as i16;
-        self.buckets.range(..=last).map(|(_, times)| times).sum()
+        self.buckets.iter().take_while(|(bucket, _)| *bucket <= last).map(|(_, times)| times).sum()
     }
 
     /// As it is stored: for each bucket the distance to the one before and the count, as LEB128.
@@ -68,7 +78,7 @@ impl Sketch {
         let mut bytes = Vec::with_capacity(self.buckets.len() * 3);
         let mut last = i16::MIN;
         for (bucket, times) in &self.buckets {
-            write(&mut bytes, bucket.wrapping_sub(last) as u16 as u64);
+            write(&mut bytes, u64::from(bucket.wrapping_sub(last) as u16));
             write(&mut bytes, *times);
             last = *bucket;
         }
@@ -82,9 +92,12 @@ impl Sketch {
         while !bytes.is_empty() {
             let distance = u16::try_from(read(&mut bytes)?).ok()?;
             let times = read(&mut bytes)?;
-            last = last.wrapping_add(distance as i16);
+            let bucket = last.wrapping_add(distance as i16);
+            // Written in order, each once.
+            (sketch.buckets.is_empty() || bucket > last).then_some(())?;
             sketch.count = sketch.count.checked_add(times)?;
-            sketch.buckets.insert(last, times).is_none().then_some(())?;
+            sketch.buckets.push((bucket, times));
+            last = bucket;
         }
         Some(sketch)
     }

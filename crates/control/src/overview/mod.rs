@@ -82,10 +82,15 @@ impl Times {
 /// Where the store cannot be read.
 pub fn overview(reader: &Reader<'_>, configured: &[String], range: (i64, i64)) -> Result<Value, ControlError> {
     let times = Times::of(range);
-    let now = Tracks::of(reader, None, (times.line.0.min(range.0), range.1), times.step())?;
+    let shown = (times.line.0.min(range.0), range.1);
+    let now = Tracks::of(reader, None, shown, times.step())?;
+    let now = now.with_distributions(reader, None, [shown], times.step())?;
     let step = Step::for_length((EARLIER + 1) * times.shift).max(Step::Hour);
     let oldest = range.0 - EARLIER * times.shift - step.seconds();
     let then = Tracks::of(reader, None, (oldest, range.0), step)?;
+    let mut stretches: Vec<_> = times.earlier(step).collect();
+    stretches.reverse();
+    let then = then.with_distributions(reader, None, stretches, step)?;
 
     let mut values = now.all(range);
     let earlier: Vec<_> = times.earlier(step).map(|stretch| then.all(stretch)).collect();
@@ -149,6 +154,7 @@ pub fn measures(reader: &Reader<'_>, cdn: &str, (from, until): (i64, i64)) -> Re
     let width = ((until - from) / LONG_LINE / step.seconds()).max(1) * step.seconds();
     let first = from.div_euclid(width) * width;
     let tracks = Tracks::of(reader, Some(cdn), (first, until), step)?;
+    let tracks = tracks.with_distributions(reader, Some(cdn), [(first, until)], step)?;
     let lines: Map<String, Value> = Measure::ALL
         .into_iter()
         .map(|(measure, name)| (name.into(), json!(line(&tracks, measure, cdn, ((first, until), width), until))))

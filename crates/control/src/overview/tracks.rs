@@ -86,11 +86,13 @@ impl Measure {
 }
 
 type Track<T> = Vec<(i64, T)>;
+/// By figure and provider.
+type Named<T> = HashMap<&'static str, HashMap<String, Track<T>>>;
 
 /// All figures of all providers over a stretch.
 pub struct Tracks {
-    counted: HashMap<(&'static str, String), Track<f64>>,
-    sketched: HashMap<(&'static str, String), Track<Sketch>>,
+    counted: Named<f64>,
+    sketched: Named<Sketch>,
     offloads: Offloads,
     /// The buckets in which proxies were read at all, so that what they did not say was nothing.
     read: Vec<i64>,
@@ -106,12 +108,12 @@ impl Tracks {
     /// Where the file cannot be read.
     pub fn of(reader: &Reader<'_>, cdn: Option<&str>, range: (i64, i64), step: Step) -> Result<Self, ControlError> {
         let over = Stretch::new(range, step.seconds(), step);
-        let (mut counted, mut sketched, mut grains) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (mut counted, mut grains) = (Named::new(), HashMap::new());
         let mut read = BTreeSet::new();
         for series in reader.sums(figures::PULLS, None, over)? {
             read.extend(series.points.iter().map(|(at, _)| *at));
             if cdn.is_none_or(|cdn| cdn == series.cdn) {
-                counted.insert((figures::PULLS.name, series.cdn), series.points);
+                counted.entry(figures::PULLS.name).or_default().insert(series.cdn, series.points);
             }
         }
         for figure in COUNTED.into_iter().chain(super::users()) {
@@ -119,17 +121,37 @@ impl Tracks {
                 if figure == figures::EDGE_REQUESTS {
                     grains.insert(series.cdn.clone(), i64::from(series.grain).max(over.width));
                 }
-                counted.insert((figure.name, series.cdn), series.points);
-            }
-        }
-        for figure in [Some(figures::ORIGIN_SECONDS), super::user_seconds()].into_iter().flatten() {
-            debug_assert_eq!(figure.roll, Roll::Sketch);
-            for series in reader.distributions(figure, cdn, over)? {
-                sketched.insert((figure.name, series.cdn), series.points);
+                counted.entry(figure.name).or_default().insert(series.cdn, series.points);
             }
         }
         let offloads = Offloads::of(reader, cdn, over)?;
-        Ok(Self { counted, sketched, offloads, read: read.into_iter().collect(), grains, step: over.width })
+        let read = read.into_iter().collect();
+        Ok(Self { counted, sketched: Named::new(), offloads, read, grains, step: over.width })
+    }
+
+    /// Reads the distributions of these stretches, which follow each other. They are what takes the time.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn with_distributions(
+        mut self,
+        reader: &Reader<'_>,
+        cdn: Option<&str>,
+        stretches: impl IntoIterator<Item = (i64, i64)>,
+        step: Step,
+    ) -> Result<Self, ControlError> {
+        for range in stretches {
+            for figure in [Some(figures::ORIGIN_SECONDS), super::user_seconds()].into_iter().flatten() {
+                debug_assert_eq!(figure.roll, Roll::Sketch);
+                let tracks = self.sketched.entry(figure.name).or_default();
+                for series in reader.distributions(figure, cdn, Stretch::new(range, step.seconds(), step))? {
+                    let track = tracks.entry(series.cdn).or_default();
+                    let last = track.last().map_or(i64::MIN, |(at, _)| *at);
+                    track.extend(series.points.into_iter().filter(|(at, _)| *at > last));
+                }
+            }
+        }
+        Ok(self)
     }
 
     /// The bucket of a small line as the source of a measure has it: what comes every five minutes is the same for five.
@@ -151,13 +173,13 @@ impl Tracks {
 
     /// Every provider of which something is known.
     pub fn providers(&self) -> BTreeSet<&str> {
-        self.counted.keys().chain(self.sketched.keys()).map(|(_, cdn)| cdn.as_str()).collect()
+        let counted = self.counted.values().flat_map(HashMap::keys);
+        counted.chain(self.sketched.values().flat_map(HashMap::keys)).map(String::as_str).collect()
     }
 
     /// The newest bucket in which there is something of a figure.
     pub fn newest(&self, figure: &Figure) -> Option<i64> {
-        let tracks = self.counted.iter().filter(|((name, _), _)| *name == figure.name);
-        tracks.filter_map(|(_, track)| track.last().map(|(at, _)| *at)).max()
+        self.counted.get(figure.name)?.values().filter_map(|track| track.last().map(|(at, _)| *at)).max()
     }
 
     /// A measure of a provider from `from` to before `until`. `None`: unknown.
@@ -168,7 +190,7 @@ impl Tracks {
             Measure::Whoopsies => self.rate_of_pulls(figures::WHOOPSIES, cdn, range),
             Measure::Beacons => self.rate_of_pulls(figures::BEACONS, cdn, range),
             Measure::EdgeRequests => {
-                let points = within(self.counted.get(&key(figures::EDGE_REQUESTS, cdn))?, range);
+                let points = within(self.counted.get(figures::EDGE_REQUESTS.name)?.get(cdn)?, range);
                 let grain = *self.grains.get(cdn)?;
                 let seconds = points.iter().map(|(at, _)| grain.min(range.1 - at)).sum::<i64>();
                 (seconds > 0).then(|| points.iter().map(|(_, value)| value).sum::<f64>() * 60.0 / seconds as f64)
@@ -206,13 +228,13 @@ impl Tracks {
     }
 
     fn sum(&self, figure: &Figure, cdn: &str, range: (i64, i64)) -> Option<f64> {
-        let points = within(self.counted.get(&key(figure, cdn))?, range);
+        let points = within(self.counted.get(figure.name)?.get(cdn)?, range);
         (!points.is_empty()).then(|| points.iter().map(|(_, value)| value).sum())
     }
 
     fn merged(&self, figure: &Figure, cdn: &str, range: (i64, i64)) -> Option<Sketch> {
         let mut all = Sketch::default();
-        let points = within(self.sketched.get(&key(figure, cdn))?, range);
+        let points = within(self.sketched.get(figure.name)?.get(cdn)?, range);
         points.iter().for_each(|(_, sketch)| all.merge(sketch));
         (all.count() > 0).then_some(all)
     }
@@ -245,11 +267,6 @@ pub(super) fn summed(
         found.retain(|series| series.label != STREAM || !by_api.contains(&series.cdn));
     }
     Ok(Reader::summed(found, figure.roll, over))
-}
-
-fn key(figure: &Figure, cdn: &str) -> (&'static str, String) {
-    // The names are those of constants; a figure that is none of them was never read.
-    (figures::named(figure.name).map_or("", |figure| figure.name), cdn.to_string())
 }
 
 fn within<T>(track: &[(i64, T)], (from, until): (i64, i64)) -> &[(i64, T)] {

@@ -158,19 +158,29 @@ fn be(count: usize) -> String {
     if count == 1 { "the one provider is".into() } else { format!("all {count} providers are") }
 }
 
-/// The finding that departs furthest, in words. What was never there before departs the most.
+/// The two findings that depart furthest, in words. What was never there before departs the most.
 fn reason(cases: &[&Case], fails: impl Fn(&Finding) -> bool) -> String {
     let departure =
         |finding: &Finding| finding.normal.map_or(f64::INFINITY, |normal| normal.departure(finding.value).abs());
-    let worst = cases
-        .iter()
-        .flat_map(|case| case.findings.iter().filter(|finding| fails(finding)).map(move |finding| (case, finding)))
-        .max_by(|a, b| departure(a.1).total_cmp(&departure(b.1)));
-    let Some((case, finding)) = worst else { return String::new() };
-    let at = if cases.len() > 1 { format!(" at {}", case.cdn) } else { String::new() };
-    let against =
-        finding.normal.map_or(String::new(), |normal| format!(" against {}", say(finding.measure, normal.value)));
-    let what = match finding.measure {
+    let mut found: Vec<(&str, &Finding)> = Vec::new();
+    for case in cases {
+        found.extend(case.findings.iter().filter(|finding| fails(finding)).map(|finding| (case.cdn.as_str(), finding)));
+    }
+    found.sort_by(|a, b| departure(b.1).total_cmp(&departure(a.1)));
+    let mut said: Vec<(Measure, String)> = Vec::new();
+    for (cdn, finding) in found {
+        if said.len() < 2 && said.iter().all(|(measure, _)| *measure != finding.measure) {
+            let at = if cases.len() > 1 { format!(" at {cdn}") } else { String::new() };
+            said.push((finding.measure, in_words(finding) + &at));
+        }
+    }
+    said.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(", ")
+}
+
+fn in_words(finding: &Finding) -> String {
+    let measure = finding.measure;
+    let against = finding.normal.map_or_else(String::new, |normal| format!(" against {}", say(measure, normal.value)));
+    let what = match measure {
         Measure::Errors => "pulls answered with 5xx are",
         Measure::EdgeErrors => "users' requests answered with 5xx are",
         Measure::OriginP95 => "the origin's slowest twentieth waits",
@@ -181,7 +191,7 @@ fn reason(cases: &[&Case], fails: impl Fn(&Finding) -> bool) -> String {
         Measure::EdgeRequests => "users' requests a minute are",
         _ => "a figure is",
     };
-    format!("{what} {}{against}{at}", say(finding.measure, finding.value))
+    format!("{what} {}{against}", say(measure, finding.value))
 }
 
 fn say(measure: Measure, value: f64) -> String {
