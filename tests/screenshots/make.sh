@@ -31,6 +31,6 @@ EOF
 control=$!
 for _ in $(seq 100); do grep -q 'headwater: ready' "$folder/log" && break; sleep 0.1; done
 address=$(sed -n 's/.*headwater: ready control=\([^ ]*\).*/\1/p' "$folder/log")
-python3 docs/screenshots/picture.py \
+python3 tests/screenshots/picture.py \
   docs/overview.png "http://$address/?theme=light" 1440 520 \
   docs/provider.png "http://$address/provider?cdn=akamai&range=6h&compare=week&theme=dark" 1440 900
