@@ -85,7 +85,8 @@ pub fn overview(reader: &Reader<'_>, configured: &[String], range: (i64, i64)) -
     let shown = (times.line.0.min(range.0), range.1);
     let now = Tracks::of(reader, None, shown, times.step())?;
     let now = now.with_distributions(reader, None, [shown], times.step())?;
-    let step = Step::for_length((EARLIER + 1) * times.shift).max(Step::Hour);
+    // Of stretches of days, whole days are compared.
+    let step = if times.shift > DAY { Step::Day } else { Step::Hour };
     let oldest = range.0 - EARLIER * times.shift - step.seconds();
     let then = Tracks::of(reader, None, (oldest, range.0), step)?;
     let mut stretches: Vec<_> = times.earlier(step).collect();
