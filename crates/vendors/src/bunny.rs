@@ -109,7 +109,6 @@ impl Statistics {
                         why: format!("{zone} has more answers of 3xx to 5xx than requests at {text}"),
                     })?;
                     [None, Some(rest), Some(third), Some(fourth), Some(fifth)]
-                    [0, rest, third, fourth, fifth].map(Some)
                 }
                 [third, fourth, fifth] => [None, None, third, fourth, fifth],
             };

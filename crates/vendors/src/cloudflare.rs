@@ -272,7 +272,6 @@ impl Zone {
             bytes: Some(minute.bytes),
             // The two lists are not made at one moment: requests may have come in between.
             classes: minute.classes.map(|class| (answered(&minute) <= minute.requests).then_some(class)),
-            classes: minute.classes.map(Some),
             // Cloudflare tells of no requests to the origin.
             origin_requests: None,
             origin_bytes: None,

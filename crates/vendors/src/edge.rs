@@ -113,10 +113,6 @@ pub fn check_all(buckets: Vec<Bucket>, host: &str, window: Window, pace: &Pace) 
         let most = counts.into_iter().chain(bucket.classes).flatten().max();
         if let Some(count) = most.filter(|count| *count > MOST) {
             return lying(format!("{property} has a count of {count} at {start}"));
-        if let Some(count) = counts.into_iter().flatten().chain(bucket.classes.into_iter().flatten()).max() {
-            if count > MOST {
-                return lying(format!("{property} has a count of {count} at {start}"));
-            }
         }
         if bucket.sampling.is_some_and(|sampling| !sampling.is_finite() || sampling < 0.0) {
             return lying(format!("{property} has no possible sampling at {start}"));

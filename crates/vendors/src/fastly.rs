@@ -106,7 +106,6 @@ impl Minute {
         let classes = [self.status_1xx, self.status_2xx, self.status_3xx, self.status_4xx, self.status_5xx];
         // Statuses are counted at shields too, so they are users' only where no shield was asked.
         let unshielded = self.requests == Some(self.edge_requests);
-        let classes = classes.map(|count| count.filter(|_| unshielded));
         Ok(Bucket {
             property: service.into(),
             start: self.start_time,
@@ -115,7 +114,6 @@ impl Minute {
             misses: self.edge_miss_requests,
             bytes: sum(self.edge_resp_body_bytes, self.edge_resp_header_bytes),
             classes: classes.map(|class| class.filter(|_| unshielded)),
-            classes,
             origin_requests: self.origin_fetches,
             origin_bytes: sum(self.origin_fetch_resp_body_bytes, self.origin_fetch_resp_header_bytes),
             sampling: None,

@@ -25,6 +25,5 @@ mod source;
 mod vendor;
 
 pub use client::Client;
-pub use error::VendorError;
-pub use source::Edge;
 pub use error::{VendorError, words};
+pub use source::Edge;
