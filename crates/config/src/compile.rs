@@ -69,10 +69,8 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let geo = read_geo(section("geo"));
     let metrics = metrics::read(section("metrics"));
     let trace = trace::read(section("trace"));
-    let control = control::read(section("control"));
     let rum = rum::read(section("rum"));
     let support = support::read(section("support"));
-    let control = control::read(section("control"), control::For::Itself);
     top.done();
 
     let mut policy = Policy {

@@ -86,7 +86,6 @@ pub fn for_proxy(path: &Path, overrides: &[Override]) -> (Option<Policy>, Vec<Mi
     finish(root, &[], mistakes)
 }
 
-/// `[control]` alone: enough for who talks to the control plane, and may not read the secrets of the rest.
 /// `[control]` alone, and of its secrets the token alone: enough for who talks to the control plane, and may not read the rest.
 pub fn control_from_file(path: &Path, overrides: &[Override]) -> (Option<Control>, Vec<Mistake>) {
     let mut mistakes = Vec::new();

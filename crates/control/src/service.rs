@@ -76,7 +76,6 @@ impl Service {
         parts.spawn(events::watch::run(context.clone()));
         parts.spawn(events::grafana::run(context.clone()));
         parts.spawn(rum::keep(context.clone()));
-        parts.spawn(web::watch(context.clone()));
         parts.spawn(web::keep_watch(context.clone()));
         end.await;
         parts.shutdown().await;

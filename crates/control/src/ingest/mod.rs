@@ -58,6 +58,8 @@ pub struct Ingest {
 struct Stream {
     cdn: String,
     logs: EdgeLogs,
+    /// Whether the vendor is asked for totals too.
+    has_api: bool,
     parser: Parser,
     /// For how long minutes are kept, in seconds.
     keeps: i64,
@@ -86,6 +88,7 @@ impl Ingest {
                 Arc::new(Stream {
                     cdn: provider.name.clone(),
                     logs,
+                    has_api: provider.api.is_some(),
                     parser,
                     keeps,
                     counters: Counters::default(),
@@ -292,7 +295,8 @@ impl Stream {
         let (tally, fresh) = Tally::of(window, &parsed.lines);
         let mut batch = tally.into_batch(&self.cdn, self.logs.sampled);
         let settled = now() - self.logs.lateness.as_secs() as i64;
-        if fresh.counted > 0 {
+        // Where the vendor's API tells the totals, it also tells what is settled.
+        if fresh.counted > 0 && !self.has_api {
             batch.checkpoint(format!("edge_settled/{}", self.cdn), Some((settled.div_euclid(60) * 60).to_string()));
         }
         (fresh, batch)
