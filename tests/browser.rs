@@ -166,11 +166,6 @@ impl Browser {
         mouse("mouseMoved", to, 1);
         mouse("mouseReleased", to, 0);
     }
-
-    /// What the page looks like, as PNG in base64.
-    pub fn picture(&mut self) -> String {
-        self.command("Page.captureScreenshot", json!({ "format": "png" }))["data"].as_str().unwrap().into()
-    }
 }
 
 impl Drop for Browser {
