@@ -35,6 +35,12 @@ pub struct Grafana {
     pub url: String,
     /// Of a service account that may write annotations.
     pub token: Secret,
+    /// A Prometheus-compatible server that scrapes the proxies. Where it is given, their figures come from it.
+    pub prometheus: Option<String>,
+    /// Where the edges' settled totals go by Prometheus' remote write.
+    pub remote_write: Option<String>,
+    /// By what share a vendor's count of pulls may differ from ours.
+    pub disagreement: f64,
 }
 
 /// For how long points are kept.
@@ -67,6 +73,14 @@ pub(crate) enum For {
     Itself,
     /// Who talks to it, and has no more than its token.
     Others,
+/// `http://HOST[:PORT][/PATH]`, or the same with https, without credentials.
+fn is_url(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    rest.is_some_and(|rest| {
+        let host = rest.split(['/', '?']).next().unwrap_or_default();
+        let port = if host.rsplit(']').next().unwrap_or_default().contains(':') { "" } else { ":80" };
+        crate::metrics::is_host_and_port(&format!("{host}{port}")) && rest.bytes().all(|b| b.is_ascii_graphic())
+    })
 }
 
 /// Reads `[control]`.
@@ -119,6 +133,26 @@ pub(crate) fn read(table: Table<'_>, reader: For) -> Control {
         }
     }
     let grafana = table.table("grafana").filter(|_| reader == For::Itself).and_then(grafana);
+    let url = |key: &'static str, example: &str| {
+        let url = table.string(key, &format!("\"{example}\"")).filter(|url| !url.value.is_empty())?;
+        if !is_url(&url.value) {
+            table.mistake(Mistake::at(
+                &url.place,
+                format!("\"{}\" is no http or https URL", url.value),
+                format!("write for example \"{example}\", or leave it empty"),
+            ));
+        }
+        Some(url)
+    };
+    let prometheus = url("prometheus", "http://127.0.0.1:9090");
+    let remote_write = url("remote_write", "http://127.0.0.1:9090/api/v1/write");
+    if let (Some(prometheus), Some(proxy)) = (&prometheus, proxies.first()) {
+        table.mistake(Mistake::at(
+            &proxy.place,
+            format!("the proxies' figures come from {} already", prometheus.value),
+            "leave out proxies, or prometheus",
+        ));
+    }
     let control = Control {
         listen: address,
         public,
@@ -127,6 +161,9 @@ pub(crate) fn read(table: Table<'_>, reader: For) -> Control {
         keep,
         proxies: proxies.into_iter().map(|proxy| proxy.value).collect(),
         grafana,
+        prometheus: prometheus.map(|url| url.value),
+        remote_write: remote_write.map(|url| url.value),
+        disagreement: table.share("disagreement").unwrap_or(0.05),
     };
     table.done();
     control
@@ -190,6 +227,18 @@ mod tests {
         for bad in ["http://g.example", "g.example", "https://", "https://u@g.example", "http://127.0.0.1.example", ""]
         {
             assert!(!is_safe_url(bad), "{bad}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_host_and_no_credentials() {
+        for good in ["http://127.0.0.1:9090/api/v1/write", "https://mimir.example.com/push?a=b", "http://[::1]:9090/"] {
+            assert!(is_url(good), "{good}");
+        }
+        for bad in ["", "prom:9090", "ftp://a/", "http://", "http:///x", "http://u:p@a/", "http://a:x/", "http://a/ b"]
+        {
+            assert!(!is_url(bad), "{bad}");
         }
     }
 }

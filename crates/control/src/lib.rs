@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod anomaly;
 pub mod collect;
+mod deliver;
 pub mod error;
 pub mod events;
 pub mod figures;
@@ -18,6 +19,7 @@ pub mod rum;
 mod service;
 pub mod sketch;
 pub mod store;
+mod totals;
 mod web;
 
 use headwater_config::Policy;

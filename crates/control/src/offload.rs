@@ -8,7 +8,8 @@ mod tests;
 use crate::ControlError;
 use crate::figures::{self, Figure};
 use crate::store::{Reader, Series, Step};
-use join::{Points, Watch};
+pub(crate) use join::Points;
+use join::Watch;
 use std::collections::BTreeMap;
 
 /// The label of edge figures that come from a log stream. Where the vendor's API tells too, it is the API that counts.
@@ -225,12 +226,12 @@ pub fn disagreements(worths: &[Worth], threshold: f64) -> Vec<Disagreement> {
 }
 
 /// The API's series where there are any, else the log stream's.
-fn preferred(series: Vec<Series>) -> Vec<Series> {
+pub(crate) fn preferred(series: Vec<Series>) -> Vec<Series> {
     let (stream, api): (Vec<_>, Vec<_>) = series.into_iter().partition(|series| series.label == STREAM);
     if api.is_empty() { stream } else { api }
 }
 
-fn added(series: &[Series]) -> Points {
+pub(crate) fn added(series: &[Series]) -> Points {
     let mut points = BTreeMap::new();
     for (at, value) in series.iter().flat_map(|series| &series.points) {
         *points.entry(*at).or_default() += value;

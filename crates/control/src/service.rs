@@ -3,6 +3,7 @@
 use crate::store::Store;
 use crate::web::Audience;
 use crate::{Context, ControlError, anomaly, collect, events, ingest, pulls, rum, web};
+use crate::{Context, ControlError, deliver, pulls, totals, web};
 use headwater_config::Policy;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -77,6 +78,17 @@ impl Service {
         parts.spawn(events::grafana::run(context.clone()));
         parts.spawn(rum::keep(context.clone()));
         parts.spawn(web::keep_watch(context.clone()));
+        match context.policy.control.prometheus.clone() {
+            Some(server) => parts.spawn(pulls::follow(context.clone(), server)),
+            None => parts.spawn(pulls::watch(context.clone())),
+        };
+        parts.spawn(totals::keep(context.clone()));
+        if let Some(sink) = context.policy.metrics.graphite.clone() {
+            parts.spawn(deliver::graphite::deliver(context.clone(), sink));
+        }
+        if let Some(url) = context.policy.control.remote_write.clone() {
+            parts.spawn(deliver::remote_write::deliver(context.clone(), url));
+        }
         end.await;
         parts.shutdown().await;
         // Nobody asks browsers again.

@@ -6,7 +6,7 @@ use crate::store::{Reader, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Value by the first second of its bucket.
-pub(super) type Points = BTreeMap<i64, f64>;
+pub(crate) type Points = BTreeMap<i64, f64>;
 
 /// The proxies whose figures are read, each with the moment since when they are.
 pub(crate) const PROXIES: &str = "pulls/proxies";

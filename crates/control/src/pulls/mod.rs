@@ -1,6 +1,8 @@
 //! What the proxies count: read from their admin endpoints, and kept by minute together with the last readings, so that an
 //! end at any moment neither loses a pull nor counts one twice.
 
+mod fleet;
+mod follow;
 mod increment;
 mod reading;
 mod series;
@@ -9,6 +11,7 @@ use crate::offload::join::{self, PROXIES};
 use crate::store::Batch;
 use crate::{Context, ControlError, service};
 use bytes::Bytes;
+pub(crate) use follow::follow;
 use headwater_config::Policy;
 use http::Request;
 use http_body_util::Full;

@@ -9,6 +9,7 @@ mod history;
 mod live;
 mod query;
 mod support;
+mod metrics;
 
 pub(crate) use live::{Live, keep_watch};
 
@@ -106,6 +107,7 @@ async fn operators(context: &Arc<Context>, request: Request<Incoming>) -> Answer
         return refusal;
     }
     match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => metrics::answer(context).await,
         (&Method::GET, "/status") => answer::json(StatusCode::OK, &status(context)),
         (&Method::GET, "/metrics") => checks::gauges(context).await,
         (&Method::GET, "/api/check") => checks::answer(context, request.uri().query()).await,
