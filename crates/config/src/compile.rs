@@ -69,6 +69,7 @@ pub(crate) fn compile(root: &Node, mistakes: Vec<Mistake>) -> (Option<Policy>, V
     let geo = read_geo(section("geo"));
     let metrics = metrics::read(section("metrics"));
     let trace = trace::read(section("trace"));
+    let control = control::read(section("control"), control::For::Itself);
     let rum = rum::read(section("rum"));
     let support = support::read(section("support"));
     top.done();

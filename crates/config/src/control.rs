@@ -26,6 +26,12 @@ pub struct Control {
     pub proxies: Vec<String>,
     /// Where events become annotations.
     pub grafana: Option<Grafana>,
+    /// A Prometheus-compatible server that scrapes the proxies. Where it is given, their figures come from it.
+    pub prometheus: Option<String>,
+    /// Where the edges' settled totals go by Prometheus' remote write.
+    pub remote_write: Option<String>,
+    /// By what share a vendor's count of pulls may differ from ours.
+    pub disagreement: f64,
 }
 
 /// A Grafana that hears of events.
@@ -35,12 +41,6 @@ pub struct Grafana {
     pub url: String,
     /// Of a service account that may write annotations.
     pub token: Secret,
-    /// A Prometheus-compatible server that scrapes the proxies. Where it is given, their figures come from it.
-    pub prometheus: Option<String>,
-    /// Where the edges' settled totals go by Prometheus' remote write.
-    pub remote_write: Option<String>,
-    /// By what share a vendor's count of pulls may differ from ours.
-    pub disagreement: f64,
 }
 
 /// For how long points are kept.
@@ -73,6 +73,8 @@ pub(crate) enum For {
     Itself,
     /// Who talks to it, and has no more than its token.
     Others,
+}
+
 /// `http://HOST[:PORT][/PATH]`, or the same with https, without credentials.
 fn is_url(url: &str) -> bool {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
@@ -215,7 +217,7 @@ fn is_safe_url(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_safe_url;
+    use super::*;
 
     #[test]
     fn a_token_goes_over_tls_or_stays_on_this_machine() {
@@ -227,9 +229,8 @@ mod tests {
         for bad in ["http://g.example", "g.example", "https://", "https://u@g.example", "http://127.0.0.1.example", ""]
         {
             assert!(!is_safe_url(bad), "{bad}");
-#[cfg(test)]
-mod tests {
-    use super::*;
+        }
+    }
 
     #[test]
     fn a_url_has_a_host_and_no_credentials() {

@@ -50,3 +50,23 @@ pub struct Context {
     /// Who listens for the newest minute.
     pub(crate) live: web::Live,
 }
+
+impl Context {
+    /// Opens the store; nothing works yet.
+    ///
+    /// # Errors
+    /// Where the store cannot be opened, or the system has no certificates to trust.
+    pub fn open(policy: Policy) -> Result<Self, ControlError> {
+        Ok(Self {
+            store: Store::open(&policy.control.store, policy.control.keep)?,
+            vendors: headwater_vendors::Client::new().map_err(ControlError::Certificates)?,
+            collectors: collect::Collectors::default(),
+            departures: anomaly::Board::default(),
+            pace: events::Pace::default(),
+            rum: rum::Rum::new(&policy),
+            ingest: ingest::Ingest::new(&policy),
+            live: web::Live::new(),
+            policy: Arc::new(policy),
+        })
+    }
+}

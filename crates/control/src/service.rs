@@ -1,9 +1,9 @@
 //! The control plane as one running thing: what listens and what works in the background.
 
+#[cfg(test)]
 use crate::store::Store;
 use crate::web::Audience;
-use crate::{Context, ControlError, anomaly, collect, events, ingest, pulls, rum, web};
-use crate::{Context, ControlError, deliver, pulls, totals, web};
+use crate::{Context, ControlError, anomaly, collect, deliver, events, pulls, rum, totals, web};
 use headwater_config::Policy;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -27,21 +27,9 @@ impl Service {
     /// # Errors
     /// Where one of them cannot be had.
     pub fn open(policy: Policy) -> Result<Self, ControlError> {
-        let store = Store::open(&policy.control.store, policy.control.keep)?;
-        let listener = web::listen(policy.control.listen)?;
-        let public = policy.control.public.map(web::listen).transpose()?;
-        let vendors = headwater_vendors::Client::new().map_err(ControlError::Certificates)?;
-        let context = Context {
-            collectors: collect::Collectors::default(),
-            departures: anomaly::Board::default(),
-            pace: events::Pace::default(),
-            rum: rum::Rum::new(&policy),
-            ingest: ingest::Ingest::new(&policy),
-            live: web::Live::new(),
-            policy: Arc::new(policy),
-            store,
-            vendors,
-        };
+        let context = Context::open(policy)?;
+        let listener = web::listen(context.policy.control.listen)?;
+        let public = context.policy.control.public.map(web::listen).transpose()?;
         Ok(Self { context: Arc::new(context), listener, public })
     }
 
@@ -72,7 +60,6 @@ impl Service {
         }
         parts.spawn(forget(context.clone()));
         parts.spawn(collect::run(context.clone()));
-        parts.spawn(pulls::watch(context.clone()));
         parts.spawn(anomaly::run::run(context.clone()));
         parts.spawn(events::watch::run(context.clone()));
         parts.spawn(events::grafana::run(context.clone()));

@@ -1,28 +1,12 @@
-//! What is checked, as gauges for Prometheus. What is not known, or is too old, has no line: an absent series and a stale one
+//! What is judged, as gauges for Prometheus beside the totals. What is not known, or is too old, has no line: an absent series and a stale one
 //! are the same to an alert rule, and neither is 0.
 
-use super::{Checked, measure, settled_by};
+use super::{Checked, measure};
 use crate::ControlError;
 use crate::anomaly::Known;
 use crate::store::Reader;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-
-/// Of each provider, over its usual window.
-const SHARES: &[(&str, &str, Checked)] = &[
-    ("headwater_offload_ratio", "1 - pulls / edge requests, on settled time.", Checked::Offload),
-    ("headwater_hit_ratio", "The vendor's hits / (hits + misses), on settled time.", Checked::HitRatio),
-    (
-        "headwater_edge_5xx_ratio",
-        "The share of users' requests that the edge answered with a 5xx.",
-        Checked::EdgeErrors,
-    ),
-    (
-        "headwater_origin_disagreement_ratio",
-        "How far the vendor's count of its requests to us lies from our count of its pulls.",
-        Checked::Disagreement,
-    ),
-];
 
 /// The gauges, as Prometheus' text format has them.
 ///
@@ -30,24 +14,15 @@ const SHARES: &[(&str, &str, Checked)] = &[
 /// Where the store cannot be read.
 pub fn text(reader: &Reader<'_>, providers: &[String], known: &Known, now: i64) -> Result<String, ControlError> {
     let mut text = String::new();
-    for (name, help, checked) in SHARES {
-        let mut lines = Vec::new();
-        for cdn in providers {
-            let found = measure(reader, *checked, providers, Some(cdn), checked.usual_window(), now)?;
-            if let Some(found) = found.ok().filter(|found| now - found.window.1 <= checked.usual_lateness()) {
-                lines.push((format!("cdn=\"{}\"", escaped(cdn)), found.value));
-            }
-        }
-        family(&mut text, name, help, &lines);
-    }
-    let mut settled = Vec::new();
+    let (checked, mut shares) = (Checked::EdgeErrors, Vec::new());
     for cdn in providers {
-        if let Some(until) = settled_by(reader, cdn, now)? {
-            settled.push((format!("cdn=\"{}\"", escaped(cdn)), until as f64));
+        let found = measure(reader, checked, providers, Some(cdn), checked.usual_window(), now)?;
+        if let Some(found) = found.ok().filter(|found| now - found.window.1 <= checked.usual_lateness()) {
+            shares.push((format!("cdn=\"{}\"", escaped(cdn)), found.value));
         }
     }
-    let name = "headwater_edge_settled_timestamp_seconds";
-    family(&mut text, name, "Up to when the edge's figures are known and change no more.", &settled);
+    let help = "The share of users' requests that the edge answered with a 5xx.";
+    family(&mut text, "headwater_edge_5xx_ratio", help, &shares);
     // A rule must see the end of a departure too, so figures that do not depart are 0 and not absent.
     let departing: BTreeSet<(&str, &str)> =
         known.departures.iter().map(|departure| (departure.cdn.as_str(), departure.figure)).collect();

@@ -220,10 +220,8 @@ fn event(change: Change, now: i64) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::anomaly::Board;
-    use crate::events::Pace;
     use crate::figures::PULLS;
-    use crate::store::{Key, Store};
+    use crate::store::Key;
 
     const DAY: i64 = 86_400;
 
@@ -236,13 +234,7 @@ mod tests {
             format!("[origin]\nservers = [\"127.0.0.1:1\"]\n{providers}[control]\nstore = \"{}\"\n", store.display());
         let (policy, mistakes) = headwater_config::from_text("test", &text);
         let policy = policy.unwrap_or_else(|| panic!("{}", mistakes[0]));
-        Context {
-            store: Store::open(&store, policy.control.keep).unwrap(),
-            policy: Arc::new(policy),
-            vendors: headwater_vendors::Client::new().unwrap(),
-            departures: Board::default(),
-            pace: Pace::default(),
-        }
+        Context::open(policy).unwrap()
     }
 
     /// Pulls of earlier days and weeks, and of today until `now`: `fastly` falls to a third after `since`.

@@ -4,10 +4,13 @@ use std::sync::Mutex;
 use tokio::net::TcpListener;
 
 fn context(folder: &tempfile::TempDir) -> Context {
-    let text = "[origin]\nservers = [\"127.0.0.1:8000\"]\n[[cdn]]\nname = \"fastly\"\nkind = \"fastly\"\nnetworks = [\"192.0.2.0/24\"]\n";
-    let policy = headwater_config::from_text("test", text).0.unwrap();
-    let store = Store::open(&folder.path().join("history.db"), policy.control.keep).unwrap();
-    Context { policy: Arc::new(policy), store, vendors: headwater_vendors::Client::new().unwrap() }
+    let store = folder.path().join("history.db");
+    let text = format!(
+        "[origin]\nservers = [\"127.0.0.1:8000\"]\n[control]\nstore = \"{}\"\n\
+         [[cdn]]\nname = \"fastly\"\nkind = \"fastly\"\nnetworks = [\"192.0.2.0/24\"]\n",
+        store.display()
+    );
+    Context::open(headwater_config::from_text("test", &text).0.unwrap()).unwrap()
 }
 
 /// A receiver that keeps what it read to the end.

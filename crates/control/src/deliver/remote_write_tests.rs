@@ -73,11 +73,13 @@ impl Drop for Prometheus {
 }
 
 fn context(folder: &tempfile::TempDir) -> Context {
-    let text = "[origin]\nservers = [\"127.0.0.1:8000\"]\n[[cdn]]\nname = \"fastly\"\nkind = \"fastly\"\nnetworks = [\"192.0.2.0/24\"]\n";
-    let (policy, _) = headwater_config::from_text("test", text);
-    let policy = policy.unwrap();
-    let store = Store::open(&folder.path().join("history.db"), policy.control.keep).unwrap();
-    Context { policy: Arc::new(policy), store, vendors: headwater_vendors::Client::new().unwrap() }
+    let store = folder.path().join("history.db");
+    let text = format!(
+        "[origin]\nservers = [\"127.0.0.1:8000\"]\n[control]\nstore = \"{}\"\n\
+         [[cdn]]\nname = \"fastly\"\nkind = \"fastly\"\nnetworks = [\"192.0.2.0/24\"]\n",
+        store.display()
+    );
+    Context::open(headwater_config::from_text("test", &text).0.unwrap()).unwrap()
 }
 
 /// Minutes `from..until` after `begin` with 100 requests each, all settled.

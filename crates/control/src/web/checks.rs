@@ -1,4 +1,4 @@
-//! `/api/check`: one figure, now, for who asks whether all is well; and `/metrics`, the same for Prometheus.
+//! `/api/check`: one figure, now, for who asks whether all is well.
 
 use super::answer::{self, Answer};
 use crate::alert::{self, Checked, Measured};
@@ -49,15 +49,9 @@ async fn find(
     context.store.read(move |reader| alert::measure(reader, checked, &providers, cdn.as_deref(), over, now)).await
 }
 
-/// `GET /metrics`
-pub(crate) async fn gauges(context: &Context) -> Answer {
+/// What is judged, for `GET /metrics`.
+pub(super) async fn gauges(context: &Context) -> Result<String, ControlError> {
     let providers: Vec<String> = context.policy.providers.iter().map(|provider| provider.name.clone()).collect();
     let known = context.departures.read();
-    match context.store.read(move |reader| alert::gauges::text(reader, &providers, &known, now())).await {
-        Ok(text) => answer::of(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
-        Err(error) => {
-            tracing::error!(%error, "the store fails");
-            answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"))
-        }
-    }
+    context.store.read(move |reader| alert::gauges::text(reader, &providers, &known, now())).await
 }

@@ -2,6 +2,7 @@
 //! after a restart.
 
 use super::answer::{self, Answer};
+use super::checks;
 use crate::offload::{self, Worth};
 use crate::totals::{self, Total};
 use crate::{Context, ControlError};
@@ -19,7 +20,11 @@ pub(super) async fn answer(context: &Context) -> Answer {
         Ok(seen) => seen,
         Err(error) => return answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
     };
-    match text(&seen) {
+    let judged = match checks::gauges(context).await {
+        Ok(judged) => judged,
+        Err(error) => return answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+    };
+    match text(&seen).map(|text| text + &judged) {
         Ok(text) => answer::of(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
         Err(error) => answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
@@ -104,13 +109,13 @@ fn text(seen: &Seen) -> Result<String, prometheus::Error> {
     gauge("headwater_hit_ratio", "The vendor's hits / (hits + misses), of the last settled hour.", |worth| {
         worth.hit_ratio
     })?;
-    gauge("headwater_pulls_disagreement_ratio", "(vendor's count of pulls - ours) / the greater.", |worth| {
+    gauge("headwater_origin_disagreement_ratio", "(vendor's count of pulls - ours) / the greater.", |worth| {
         worth.disagreement
     })?;
     gauge("headwater_edge_settled_timestamp_seconds", "Up to when the edge's figures are settled.", |worth| {
         worth.settled_until.map(|at| at as f64)
     })?;
-    let disagree = Opts::new("headwater_pulls_disagree", "1 where that is more than is allowed, and more than chance.");
+    let disagree = Opts::new("headwater_origin_disagrees", "1 where that is more than is allowed, and more than chance.");
     let disagree = register(&registry, GaugeVec::new(disagree, &["cdn"])?)?;
     for worth in seen.worths.iter().filter(|worth| worth.disagreement.is_some()) {
         let by_much = !offload::disagreements(std::slice::from_ref(worth), seen.disagreement).is_empty();
@@ -149,7 +154,7 @@ mod tests {
         let text = text(&seen).unwrap();
         assert!(text.contains("headwater_edge_requests_total{cdn=\"fastly\"} 12\n"), "{text}");
         assert!(text.contains("headwater_offload_ratio{cdn=\"fastly\"} -0.25\n"), "{text}");
-        assert!(text.contains("headwater_pulls_disagree{cdn=\"fastly\"} 1\n"), "{text}");
+        assert!(text.contains("headwater_origin_disagrees{cdn=\"fastly\"} 1\n"), "{text}");
         assert!(!text.contains("headwater_edge_bytes_total{"), "{text}");
         assert!(!text.contains("headwater_hit_ratio{"), "{text}");
     }

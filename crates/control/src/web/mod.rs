@@ -109,7 +109,6 @@ async fn operators(context: &Arc<Context>, request: Request<Incoming>) -> Answer
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => metrics::answer(context).await,
         (&Method::GET, "/status") => answer::json(StatusCode::OK, &status(context)),
-        (&Method::GET, "/metrics") => checks::gauges(context).await,
         (&Method::GET, "/api/check") => checks::answer(context, request.uri().query()).await,
         (&Method::GET, "/api/anomalies") => answer::json(StatusCode::OK, &context.departures.read().to_json()),
         (&Method::GET, "/api/events") => events::list(context, request.uri().query()).await,
