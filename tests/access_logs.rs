@@ -48,19 +48,21 @@ impl Site {
     /// Starts it, and waits until it listens.
     fn follow(&self, log: &Path, arguments: &[&str]) -> Following {
         let mut command = self.command(arguments);
-        let mut child = command.args(["--listen", "127.0.0.1:0"]).arg(log).stderr(Stdio::piped()).spawn().unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let child = command.args(["--listen", "127.0.0.1:0"]).arg(log).stderr(Stdio::piped()).spawn().unwrap();
+        let mut following = Following { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let mut said = BufReader::new(following.child.stderr.take().unwrap());
         let mut all = String::new();
-        loop {
+        let address = loop {
             let mut line = String::new();
             assert!(said.read_line(&mut line).unwrap() > 0, "it did not start:\n{all}");
             all.push_str(&line);
             if let Some(address) = line.trim().strip_prefix("headwater: ready listen=") {
-                let address = address.parse().unwrap();
-                std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-                return Following { child, address };
+                break address.parse().unwrap();
             }
-        }
+        };
+        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        following.address = address;
+        following
     }
 
     fn write(&self, lines: u32) {

@@ -100,11 +100,7 @@ pub fn beside(file: PathBuf, overrides: Vec<Override>) -> Result<Beside> {
 }
 
 fn runtime() -> Result<Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("control")
-        .enable_all()
-        .build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()?)
 }
 
 fn load(file: &Path, overrides: &[Override]) -> Option<Policy> {

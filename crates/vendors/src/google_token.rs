@@ -99,10 +99,10 @@ impl ServiceAccount {
     /// Where Google gives none.
     pub async fn token(&self, client: &Client) -> Result<Secret, VendorError> {
         let mut held = self.held.lock().await;
-        if let Some((token, until)) = held.as_ref() {
-            if Instant::now() < *until {
-                return Ok(token.clone());
-            }
+        if let Some((token, until)) = held.as_ref()
+            && Instant::now() < *until
+        {
+            return Ok(token.clone());
         }
         *held = None;
         let asked = Instant::now();

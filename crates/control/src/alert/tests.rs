@@ -118,11 +118,7 @@ async fn the_edge_is_held_against_pulls_on_settled_time_alone() {
     let providers = ["akamai".to_string(), "fastly".to_string()];
     let known = Known { judged: Some(minute()), departures: Vec::new() };
     let text = store.read(move |reader| gauges::text(reader, &providers, &known, minute())).await.unwrap();
-    assert!(text.contains("headwater_offload_ratio{cdn=\"fastly\"} 0.9\n"), "{text}");
-    assert!(!text.contains("headwater_offload_ratio{cdn=\"akamai\"}"), "what is not known has no line: {text}");
-    assert!(
-        text.contains(&format!("headwater_edge_settled_timestamp_seconds{{cdn=\"fastly\"}} {settled}\n")),
-        "{text}"
-    );
+    assert!(text.contains("headwater_edge_5xx_ratio{cdn=\"fastly\"} 0.02\n"), "{text}");
+    assert!(!text.contains("headwater_edge_5xx_ratio{cdn=\"akamai\"}"), "what is not known has no line: {text}");
     assert!(text.contains("headwater_anomaly{cdn=\"all\",figure=\"pulls\"} 0\n"), "{text}");
 }

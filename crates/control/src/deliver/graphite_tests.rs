@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::{Key, Store};
+use crate::store::Key;
 use std::sync::Mutex;
 use tokio::net::TcpListener;
 

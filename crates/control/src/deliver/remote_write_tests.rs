@@ -1,7 +1,7 @@
 use super::*;
 use crate::figures::{EDGE_BYTES, EDGE_REQUESTS};
 use crate::service::now;
-use crate::store::{Key, Store};
+use crate::store::Key;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 

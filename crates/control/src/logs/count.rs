@@ -101,7 +101,7 @@ impl Tally {
         let minute = at.div_euclid(60) * 60;
         let asked = line.asked();
         let rule = match &asked {
-            Some((_, path, _)) => self.policy.rules.matching(&Cow::from(percent_decode(path))),
+            Some([_, path, _]) => self.policy.rules.matching(&Cow::from(percent_decode(path))),
             None => self.policy.rules.all().len() - 1,
         };
         let provider = self.provider(line.provider);
@@ -115,7 +115,7 @@ impl Tally {
         if let Some(seconds) = line.first_byte_seconds() {
             self.first_bytes.entry((minute, provider as u32)).or_default().add(seconds, 1);
         }
-        if let Some((method, path, query)) = &asked
+        if let Some([method, path, query]) = &asked
             && **path == *self.policy.beacon.path.as_bytes()
             && matches!(&**method, b"GET" | b"HEAD" | b"POST")
         {

@@ -218,7 +218,7 @@ fn apache(text: &str, header: &str) -> Result<Vec<Piece>, FormatError> {
     let mut pieces = Pieces::default();
     let mut rest = text;
     while let Some(at) = rest.find('%') {
-        pieces.literal(rest[..at].as_bytes());
+        pieces.literal(&rest.as_bytes()[..at]);
         let unfinished = || FormatError::Unfinished(rest[at..].into());
         let mut directive = &rest[at + 1..];
         if let Some(after) = directive.strip_prefix('%') {
@@ -293,7 +293,7 @@ fn nginx(text: &str, header: &str) -> Vec<Piece> {
     let mut rest = text;
     let tag = format!("http_{}", header.to_ascii_lowercase().replace('-', "_"));
     while let Some(at) = rest.find('$') {
-        pieces.literal(rest[..at].as_bytes());
+        pieces.literal(&rest.as_bytes()[..at]);
         let after = &rest[at + 1..];
         let braced = after.strip_prefix('{').and_then(|inner| inner.split_once('}'));
         let (name, after) = braced.unwrap_or_else(|| {

@@ -128,7 +128,7 @@ impl<'l> Line<'l> {
     }
 
     /// Method, path and query, as sent. What was no request has none.
-    pub fn asked(&self) -> Option<(Cow<'l, [u8]>, Cow<'l, [u8]>, Cow<'l, [u8]>)> {
+    pub fn asked(&self) -> Option<[Cow<'l, [u8]>; 3]> {
         let (method, target) = if self.request.is_empty() {
             (if self.method.is_empty() { &b"GET"[..] } else { self.method }, self.target)
         } else {
@@ -146,7 +146,7 @@ impl<'l> Line<'l> {
             Some(mark) => (&target[..mark], &target[mark + 1..]),
             None => (target, self.query.strip_prefix(b"?").unwrap_or(self.query)),
         };
-        Some((unescaped(method), unescaped(path), unescaped(query)))
+        Some([method, path, query].map(unescaped))
     }
 
     /// Of a target in absolute form (RFC 9112, section 3.2.2), what follows the host.

@@ -7,6 +7,9 @@ use crate::sketch::Sketch;
 use crate::store::{Batch, Key};
 use std::collections::BTreeMap;
 
+/// How many values came by a bucket's upper end.
+type Buckets = Vec<(f64, u64)>;
+
 /// Readings further apart do not tell which minute a pull belongs to.
 const NEAR: i64 = 30;
 /// Of a gap that is longer, nothing is known of any minute that would be worth its place.
@@ -78,7 +81,8 @@ impl Increment {
         let mut count = |figure: &'static Figure, cdn: &str, label: &str, gain: f64| {
             counts.entry((figure.name, cdn.into(), label.into())).or_insert((figure, 0)).1 += gain as u64;
         };
-        let mut histograms: BTreeMap<(&'static str, String), (&'static Figure, Vec<(f64, u64)>)> = BTreeMap::new();
+        // Of a figure and a provider: how many by bucket's upper end.
+        let mut histograms = BTreeMap::<(&'static str, String), (&'static Figure, Buckets)>::new();
         for (series, gain) in &self.gains {
             match Counter::named(series) {
                 Some(Counter::Pulls { cdn, class }) => {

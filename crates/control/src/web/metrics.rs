@@ -115,7 +115,8 @@ fn text(seen: &Seen) -> Result<String, prometheus::Error> {
     gauge("headwater_edge_settled_timestamp_seconds", "Up to when the edge's figures are settled.", |worth| {
         worth.settled_until.map(|at| at as f64)
     })?;
-    let disagree = Opts::new("headwater_origin_disagrees", "1 where that is more than is allowed, and more than chance.");
+    let disagree =
+        Opts::new("headwater_origin_disagrees", "1 where that is more than is allowed, and more than chance.");
     let disagree = register(&registry, GaugeVec::new(disagree, &["cdn"])?)?;
     for worth in seen.worths.iter().filter(|worth| worth.disagreement.is_some()) {
         let by_much = !offload::disagreements(std::slice::from_ref(worth), seen.disagreement).is_empty();

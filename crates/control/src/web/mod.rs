@@ -7,9 +7,9 @@ mod events;
 mod guard;
 mod history;
 mod live;
+mod metrics;
 mod query;
 mod support;
-mod metrics;
 
 pub(crate) use live::{Live, keep_watch};
 
