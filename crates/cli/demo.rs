@@ -5,6 +5,7 @@ mod cdn;
 mod figures;
 mod http;
 mod latency;
+mod ledger;
 mod origin;
 mod pictures;
 mod screen;
@@ -13,16 +14,22 @@ mod table;
 mod users;
 mod vendor;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use cdn::Cdn;
+use headwater_config::{Kind, Policy};
+use headwater_control::Service;
 use headwater_proxy::Server;
 use http::Client;
+use ledger::Ledger;
 use screen::{Places, Screen};
 use serde_json::json;
 use shop::Shop;
 use std::fmt::Write;
+use std::fs::Permissions;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +43,11 @@ use vendor::VENDORS;
 
 const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
+const CONTROL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9280);
+/// When the vendor that falls ill does so, and is well again.
+const ILLNESS: std::ops::Range<u64> = 60..180;
+/// The vendor that does.
+const ILL: Kind = Kind::Cloudflare;
 /// Longer than the origin's slow page takes.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -63,6 +75,9 @@ pub struct Demo {
     /// Where Headwater shows its figures [default: 127.0.0.1:9180, or any free port where that is taken]
     #[arg(long, value_name = "ADDR", value_parser = loopback)]
     admin: Option<SocketAddr>,
+    /// Where the dashboard is [default: 127.0.0.1:9280, or any free port where that is taken]
+    #[arg(long, value_name = "ADDR", value_parser = loopback)]
+    control: Option<SocketAddr>,
 }
 
 impl Demo {
@@ -90,12 +105,21 @@ impl Demo {
         let server = self.start_headwater(origin, &secrets)?;
         let headwater = *server.http().first().context("Headwater listens nowhere")?;
 
-        let cdns = start_cdns(headwater, secrets).await?;
+        let folder = Folder::new()?;
+        let ledgers: Vec<Arc<Ledger>> = VENDORS.iter().map(|_| Arc::default()).collect();
+        let apis = start_apis(&ledgers).await?;
+        let service = self.open_control(&folder, server.admin(), origin, &secrets, &apis)?;
+        let control = service.addresses()?.0;
+        let (end_control, ended) = tokio::sync::oneshot::channel::<()>();
+        let controlling = tokio::spawn(service.run(async { drop(ended.await) }));
+
+        let cdns = start_cdns(headwater, secrets, ledgers).await?;
         let audiences = cdns.iter().map(|running| Audience::new(running.address, running.cdn.vendor.share)).collect();
         let crowd = Arc::new(Crowd::new(audiences, popular));
         let places = Places {
             headwater,
             admin: server.admin(),
+            control,
             origin,
             cdns: cdns.iter().map(|running| (running.cdn.vendor, running.address)).collect(),
         };
@@ -118,6 +142,8 @@ impl Demo {
         loop {
             tokio::select! {
                 _ = second.tick() => {
+                    let ails = ILLNESS.contains(&start.elapsed().as_secs());
+                    show.cdns.iter().filter(|cdn| cdn.cdn.vendor.kind == ILL).for_each(|cdn| cdn.cdn.ails.store(ails, Relaxed));
                     // A reading that fails leaves the last one on the screen; the final one may not fail.
                     let patience = Duration::from_secs(1);
                     if matches!(tokio::time::timeout(patience, show.read()).await, Ok(Ok(())))
@@ -143,19 +169,66 @@ impl Demo {
         } else {
             screen.draw(&show.lines(ran))?;
         }
+        drop(end_control);
+        controlling.await??;
         tokio::task::spawn_blocking(move || server.stop(DRAIN)).await?;
         Ok(())
     }
 
+    /// The control plane, which asks each simulated vendor's API.
+    fn open_control(
+        &self,
+        folder: &Folder,
+        admin: SocketAddr,
+        origin: SocketAddr,
+        secrets: &[String],
+        apis: &[SocketAddr],
+    ) -> Result<Service> {
+        let listen = self.control.unwrap_or_else(|| free(CONTROL));
+        let mut text = config(HTTP, admin, origin, secrets, Some((&folder.token(), apis)));
+        let store = folder.store();
+        let _ = write!(text, "\n[control]\nlisten = \"{listen}\"\nstore = \"{}\"\n", store.display());
+        Ok(Service::open(compiled(&text)?)?)
+    }
+
     fn start_headwater(&self, origin: SocketAddr, secrets: &[String]) -> Result<Server> {
-        let text =
-            config(self.http.unwrap_or_else(|| free(HTTP)), self.admin.unwrap_or_else(|| free(ADMIN)), origin, secrets);
-        let (policy, mistakes) = headwater_config::from_text("the demo's config", &text);
-        let Some(policy) = policy else {
-            let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-            bail!("Headwater refuses the demo's config\n{}", mistakes.join("\n"));
-        };
-        Server::start(policy).context("Headwater does not start")
+        let (http, admin) = (self.http.unwrap_or_else(|| free(HTTP)), self.admin.unwrap_or_else(|| free(ADMIN)));
+        Server::start(compiled(&config(http, admin, origin, secrets, None))?).context("Headwater does not start")
+    }
+}
+
+fn compiled(text: &str) -> Result<Policy> {
+    let (policy, mistakes) = headwater_config::from_text("the demo's config", text);
+    policy.with_context(|| {
+        let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        format!("Headwater refuses the demo's config\n{}", mistakes.join("\n"))
+    })
+}
+
+/// Where the demo's store lies; it goes with the demo.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self> {
+        let folder = Self(std::env::temp_dir().join(format!("headwater-demo-{}", secret())));
+        std::fs::DirBuilder::new().mode(0o700).create(&folder.0).context("cannot make a folder for the store")?;
+        std::fs::write(folder.token(), secret()).context("cannot write the APIs' token")?;
+        std::fs::set_permissions(folder.token(), Permissions::from_mode(0o600))?;
+        Ok(folder)
+    }
+
+    fn token(&self) -> PathBuf {
+        self.0.join("token")
+    }
+
+    fn store(&self) -> PathBuf {
+        self.0.join("history.db")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -231,10 +304,25 @@ impl Show {
     }
 }
 
-async fn start_cdns(headwater: SocketAddr, secrets: Vec<String>) -> Result<Vec<Running>> {
+/// Each vendor's API, on an address of its own.
+async fn start_apis(ledgers: &[Arc<Ledger>]) -> Result<Vec<SocketAddr>> {
+    let mut apis = Vec::new();
+    for (vendor, ledger) in VENDORS.iter().zip(ledgers) {
+        let ledger = ledger.clone();
+        let (address, _) = listen(move |request, _| {
+            let ledger = ledger.clone();
+            async move { ledger.answer(vendor, request).await }
+        })
+        .await?;
+        apis.push(address);
+    }
+    Ok(apis)
+}
+
+async fn start_cdns(headwater: SocketAddr, secrets: Vec<String>, ledgers: Vec<Arc<Ledger>>) -> Result<Vec<Running>> {
     let mut cdns = Vec::new();
-    for (vendor, secret) in VENDORS.iter().zip(secrets) {
-        let cdn = Arc::new(Cdn::new(vendor, secret, headwater));
+    for ((vendor, secret), ledger) in VENDORS.iter().zip(secrets).zip(ledgers) {
+        let cdn = Arc::new(Cdn::new(vendor, ledger, secret, headwater));
         let answering = cdn.clone();
         let (address, listening) = listen(move |request, peer| {
             let cdn = answering.clone();
@@ -257,8 +345,14 @@ where
     Ok((address, tokio::spawn(http::serve(listener, handle))))
 }
 
-/// What a user of Headwater would write, for three CDNs.
-fn config(http: SocketAddr, admin: SocketAddr, origin: SocketAddr, secrets: &[String]) -> String {
+/// What a user of Headwater would write, for three CDNs. `apis`: a file with the token that they take, and where they are.
+fn config(
+    http: SocketAddr,
+    admin: SocketAddr,
+    origin: SocketAddr,
+    secrets: &[String],
+    apis: Option<(&Path, &[SocketAddr])>,
+) -> String {
     let mut text = format!(
         r#"
 [listen]
@@ -284,12 +378,25 @@ mode = "default"
 access = "off"
 "#
     );
-    for (vendor, secret) in VENDORS.iter().zip(secrets) {
+    for (number, (vendor, secret)) in VENDORS.iter().zip(secrets).enumerate() {
         let (name, header) = (vendor.name(), cdn::SECRET);
         let _ = write!(
             text,
             "\n[[cdn]]\nname = \"{name}\"\nkind = \"{name}\"\nsecret = {{ header = \"{header}\", values = [\"{secret}\"] }}\n"
         );
+        if let Some((token, apis)) = apis {
+            let token = format!("\"file:{}\"", token.display());
+            let credentials = match vendor.kind {
+                Kind::CloudFront => format!("access_key = {token}, secret_key = {token}"),
+                _ => format!("token = {token}"),
+            };
+            // A simulated vendor's minutes are settled when they have ended.
+            let _ = writeln!(
+                text,
+                "api = {{ {credentials}, properties = [\"shop\"], url = \"http://{}\", settles = \"5s\", backfill = \"10m\" }}",
+                apis[number]
+            );
+        }
     }
     text
 }
@@ -327,7 +434,7 @@ mod tests {
     #[test]
     fn headwater_takes_the_demos_config_without_a_warning() {
         let secrets: Vec<String> = VENDORS.iter().map(|_| secret()).collect();
-        let (policy, mistakes) = headwater_config::from_text("demo", &config(HTTP, ADMIN, ORIGIN, &secrets));
+        let (policy, mistakes) = headwater_config::from_text("demo", &config(HTTP, ADMIN, ORIGIN, &secrets, None));
         let shown: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         assert!(shown.is_empty(), "{shown:#?}");
         assert_eq!(policy.unwrap().providers.len(), 3);

@@ -2,6 +2,7 @@
 
 use super::cache::Cache;
 use super::http::{self, Answer, Client, text};
+use super::ledger::Ledger;
 use super::locked;
 use super::vendor::{Lifetime, Outcome, Pull, Vendor, set};
 use http_body_util::Full;
@@ -10,7 +11,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,10 @@ pub struct Cdn {
     pub vendor: &'static Vendor,
     /// What it counted; a vendor's API would tell it.
     pub counts: Counts,
+    /// The same by the minute, as its API tells it.
+    pub ledger: Arc<Ledger>,
+    /// Whether its own servers fail at a third of what users ask.
+    pub ails: AtomicBool,
     secret: String,
     pops: Vec<Mutex<Cache<Kept>>>,
     headwater: Client,
@@ -63,9 +68,17 @@ enum Found {
 
 impl Cdn {
     /// A CDN with empty caches before the Headwater at this address.
-    pub fn new(vendor: &'static Vendor, secret: String, headwater: SocketAddr) -> Self {
+    pub fn new(vendor: &'static Vendor, ledger: Arc<Ledger>, secret: String, headwater: SocketAddr) -> Self {
         let pops = vendor.pops.iter().map(|_| Mutex::new(Cache::new(vendor.cache))).collect();
-        Self { vendor, counts: Counts::default(), secret, pops, headwater: Client::new(headwater) }
+        Self {
+            vendor,
+            counts: Counts::default(),
+            ledger,
+            ails: AtomicBool::new(false),
+            secret,
+            pops,
+            headwater: Client::new(headwater),
+        }
     }
 
     /// Answers a user.
@@ -77,9 +90,12 @@ impl Cdn {
         let pop = pop_for(client, self.pops.len());
         let pull = Pull { client, port: peer.port(), pop: self.vendor.pops[pop], id: fastrand::u64(..) };
         let mut answer = match http::collect(body).await {
+            Ok(_) if self.ails.load(Relaxed) && fastrand::u8(..3) == 0 => self.fail(&pull, head.uri.path()),
             Ok(body) => self.look(&head, body, pop, &pull).await,
             Err(error) => text(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", format!("{error}\n")),
         };
+        let length = hyper::body::Body::size_hint(answer.body()).exact().unwrap_or(0);
+        self.ledger.answered(answer.status(), length);
         if answer.status().is_server_error() {
             self.counts.errors.fetch_add(1, Relaxed);
         }
@@ -88,6 +104,15 @@ impl Cdn {
             *answer.status_mut() = StatusCode::NOT_MODIFIED;
             *answer.body_mut() = Full::default();
         }
+        answer
+    }
+
+    /// What users see when a CDN itself is broken; the origin never hears of it.
+    fn fail(&self, pull: &Pull<'_>, path: &str) -> Answer {
+        let page = format!("<!doctype html><title>503</title><p>{}: this edge is in trouble</p>\n", self.vendor.name());
+        let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, "text/html; charset=utf-8", page);
+        set(answer.headers_mut(), "cache-control", "no-store");
+        self.vendor.mark(answer.headers_mut(), Outcome::Pass, 0, pull, path);
         answer
     }
 
@@ -217,6 +242,7 @@ impl Cdn {
         pull: &Pull<'_>,
         path: &str,
     ) -> Answer {
+        self.ledger.looked(outcome);
         match outcome {
             Outcome::Hit | Outcome::Revalidated | Outcome::Stale => self.counts.hits.fetch_add(1, Relaxed),
             Outcome::Miss => self.counts.misses.fetch_add(1, Relaxed),

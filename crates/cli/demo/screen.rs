@@ -13,6 +13,8 @@ pub struct Places {
     pub headwater: SocketAddr,
     /// Headwater's admin endpoint.
     pub admin: SocketAddr,
+    /// The dashboard.
+    pub control: SocketAddr,
     /// The origin.
     pub origin: SocketAddr,
     /// The CDNs.
@@ -42,7 +44,8 @@ impl Screen {
         if self.terminal {
             return say::out(&invitation(places, rate));
         }
-        let mut line = format!("headwater demo: http={} admin={}", places.headwater, places.admin);
+        let Places { headwater, admin, control, .. } = places;
+        let mut line = format!("headwater demo: http={headwater} admin={admin} control={control}");
         for (vendor, address) in &places.cdns {
             let _ = write!(line, " {}={address}", vendor.name());
         }
@@ -76,7 +79,7 @@ impl Screen {
 }
 
 fn invitation(places: &Places, rate: u32) -> String {
-    let Places { headwater, admin, origin, cdns } = places;
+    let Places { headwater, admin, control, origin, cdns } = places;
     let mut text =
         format!("Users ask three CDNs for {rate} pages and files a second, all on this machine.\nCtrl-C ends it.\n\n");
     for (vendor, address) in cdns {
@@ -91,6 +94,7 @@ fn invitation(places: &Places, rate: u32) -> String {
         text,
         "  Headwater   http://{headwater}  figures: http://{admin}/metrics
   the origin  http://{origin}
+  dashboard   http://{control}/  each CDN's own figures come by its API, a minute late
 
 Try, in another terminal:
   # Twice: X-Cache says MISS, then HIT, and only the first is a pull.
@@ -105,7 +109,9 @@ Try, in another terminal:
   # The beacon in that page, and what Headwater counted.
   curl -sD- -o /dev/null 'http://{headwater}/status/images/beacon.gif?source=curl'
   curl -s http://{admin}/metrics | grep -E 'pulls|whoopsie|beacon|mismatch'
-Or open http://{fastly}/ in a browser.
+  # A deploy: a line on every graph.
+  headwater events add \"deploy 3f2a\" --tag deploy --url http://{control}
+Or open http://{fastly}/ in a browser. After a minute cloudflare falls ill for two: look at the dashboard then.
 
 edge: what users asked of the CDN. pulls: what the CDN asked of Headwater.
 offload: 1 - pulls / edge, since the start, and over the last 10 s.
