@@ -1,12 +1,24 @@
 //! The demo: measured figures that add up.
 
-use headwater_testkit::{binary, run};
+use headwater_testkit::{binary, get, run};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn its_figures_add_up() {
-    let output = run(&["demo", "--for", "5s", "--json", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let output = run(&[
+        "demo",
+        "--for",
+        "5s",
+        "--json",
+        "--http",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--control",
+        "127.0.0.1:0",
+    ]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let cdns = json["table"]["cdns"].as_array().unwrap();
@@ -25,7 +37,7 @@ fn its_figures_add_up() {
 #[test]
 fn ctrl_c_ends_it_cleanly() {
     let mut child = Command::new(binary())
-        .args(["demo", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .args(["demo", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--control", "127.0.0.1:0"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -38,4 +50,24 @@ fn ctrl_c_ends_it_cleanly() {
         code.is_some()
     });
     assert_eq!(code.unwrap().code(), Some(0));
+}
+
+#[test]
+fn each_cdn_tells_its_edge_by_its_vendors_api() {
+    let args = ["demo", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--control", "127.0.0.1:0"];
+    let mut child = Command::new(binary()).args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let control = line.split_whitespace().find_map(|word| word.strip_prefix("control=")).unwrap().parse().unwrap();
+    // The first minute has to end, and to be asked for.
+    let mut missing = vec!["fastly", "cloudflare", "cloudfront"];
+    let end = Instant::now() + Duration::from_secs(180);
+    while !missing.is_empty() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(500));
+        let metrics = get(control, "/metrics", &[]).text();
+        missing.retain(|cdn| !metrics.contains(&format!("headwater_edge_requests_total{{cdn=\"{cdn}\"}}")));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(missing.is_empty(), "nothing came of {missing:?}");
 }

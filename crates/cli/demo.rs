@@ -298,6 +298,7 @@ impl Show {
             "rate": rate,
             "http": self.places.headwater.to_string(),
             "admin": self.places.admin.to_string(),
+            "control": self.places.control.to_string(),
             "table": self.table.json(),
             "users": { "turned_away": self.crowd.turned_away(), "unanswered": self.crowd.unanswered() },
         })

@@ -94,7 +94,7 @@ fn invitation(places: &Places, rate: u32) -> String {
         text,
         "  Headwater   http://{headwater}  figures: http://{admin}/metrics
   the origin  http://{origin}
-  dashboard   http://{control}/  each CDN's own figures come by its API, a minute late
+  dashboard   http://{control}/  its figures of the edge come a minute late
 
 Try, in another terminal:
   # Twice: X-Cache says MISS, then HIT, and only the first is a pull.
@@ -111,7 +111,8 @@ Try, in another terminal:
   curl -s http://{admin}/metrics | grep -E 'pulls|whoopsie|beacon|mismatch'
   # A deploy: a line on every graph.
   headwater events add \"deploy 3f2a\" --tag deploy --url http://{control}
-Or open http://{fastly}/ in a browser. After a minute cloudflare falls ill for two: look at the dashboard then.
+Or open http://{fastly}/ in a browser. After a minute
+cloudflare falls ill for two: look at the dashboard then.
 
 edge: what users asked of the CDN. pulls: what the CDN asked of Headwater.
 offload: 1 - pulls / edge, since the start, and over the last 10 s.
@@ -130,7 +131,13 @@ mod tests {
     fn the_invitation_names_every_address_and_fits_a_terminal_but_for_its_commands() {
         let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let cdns: Vec<_> = VENDORS.iter().zip(40_001..).map(|(vendor, port)| (vendor, address(port))).collect();
-        let places = Places { headwater: address(40_010), admin: address(40_011), origin: address(40_012), cdns };
+        let places = Places {
+            headwater: address(40_010),
+            admin: address(40_011),
+            control: address(40_013),
+            origin: address(40_012),
+            cdns,
+        };
         let text = invitation(&places, 5_000);
         for port in [40_001, 40_002, 40_003, 40_010, 40_011, 40_012] {
             assert!(text.contains(&format!("http://127.0.0.1:{port}")), "{port}");
