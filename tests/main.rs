@@ -39,6 +39,7 @@ mod origin_checks;
 mod origin_faults;
 mod origin_health;
 mod origin_tls;
+mod planes;
 mod proxy_protocol;
 mod python_peers;
 mod reload;

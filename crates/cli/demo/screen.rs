@@ -94,7 +94,7 @@ fn invitation(places: &Places, rate: u32) -> String {
         text,
         "  Headwater   http://{headwater}  figures: http://{admin}/metrics
   the origin  http://{origin}
-  dashboard   http://{control}/  its figures of the edge come a minute late
+  dashboard   http://{control}/  edge figures come a minute late
 
 Try, in another terminal:
   # Twice: X-Cache says MISS, then HIT, and only the first is a pull.
