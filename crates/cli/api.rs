@@ -12,7 +12,7 @@ const DEFAULT: &str = "/etc/headwater/headwater.toml";
 /// Which control plane is asked.
 #[derive(clap::Args)]
 pub struct Api {
-    /// The configuration, of which [control] alone is read; /etc/headwater/headwater.toml unless given.
+    /// The configuration, of which `[control]` alone is read; /etc/headwater/headwater.toml unless given.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Override a key; stands above the file and the environment.

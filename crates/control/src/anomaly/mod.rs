@@ -2,7 +2,7 @@
 //! providers. How it was chosen and what it costs in false alarms stands in `docs/anomalies.md`.
 //!
 //! [`baseline`] says what was to be expected, [`detector`] whether a series left that, [`parties`] whose fault it is, [`book`]
-//! what has begun and ended; all of them pure. [`run`] feeds them from the store.
+//! what has begun and ended; all of them pure. `run` feeds them from the store.
 
 pub mod baseline;
 pub mod book;

@@ -1,6 +1,6 @@
 //! What users' browsers tell of how long pages took, by the CDN that served them and the country they are in.
 //!
-//! A beacon passes the [`door`], is [read](beacon) by what it holds, and is [counted](tally) in memory; every ten seconds
+//! A beacon passes the door, is read by what it holds, and is counted in memory; every ten seconds
 //! the counts go to the store. Neither addresses nor URLs are kept.
 
 mod api;
