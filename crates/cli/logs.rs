@@ -13,8 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Count what each CDN pulls from the access logs of Apache or nginx, without the proxy.
 ///
 /// It follows the logs through rotation, truncation and restarts, and counts every line once, in the minute of the line's
-/// own time. The counts go to the store of [control], to Graphite if [metrics] names one, and to --listen. The rules,
-/// the [[cdn]] names and the beacon's path are those of the configuration.
+/// own time. The counts go to the store of `[control]`, to Graphite if `[metrics]` names one, and to --listen. The rules,
+/// the `[[cdn]]` names and the beacon's path are those of the configuration.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  headwater logs -c /etc/headwater/headwater.toml --from-start /var/log/apache2/access.log\n  \
