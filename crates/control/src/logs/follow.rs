@@ -181,15 +181,19 @@ impl Follower {
     /// False where names went to other files meanwhile.
     fn try_to_find(&mut self, positions: &[Position]) -> io::Result<bool> {
         let candidates = place::candidates(&self.path)?;
-        let mut known: Vec<usize> = Vec::new();
+        let is_done = |candidate: &Candidate| {
+            candidate.path != self.path && self.done.iter().any(|done| place::begins_as(candidate, done))
+        };
+        // An open file stays ours though it has no name any more.
+        let open = |position: &Position| {
+            let is_it = |tail: &Tail| (tail.device, tail.inode) == (position.device, position.inode);
+            self.tails.iter().position(|tail| is_it(tail) && tail.still_begins_so())
+        };
+        let found = place::find(&candidates, positions, |position| open(position).is_some(), is_done);
         let mut held: Vec<usize> = Vec::new();
         let mut opened: Vec<Tail> = Vec::new();
-        for position in positions {
-            let is_it = |tail: &Tail| (tail.device, tail.inode) == (position.device, position.inode);
-            // An open file stays ours though it has no name any more.
-            let open = self.tails.iter().position(|tail| is_it(tail) && tail.still_begins_so());
-            let index = find_among(&candidates, position, &known);
-            known.extend(index);
+        for (position, index) in positions.iter().zip(&found) {
+            let (open, index) = (open(position), *index);
             // Rewritten under its name, as `sed -i` does: the new file takes the place of the old one.
             let is_rewritten = index.is_some_and(|index| {
                 let found = &candidates[index];
@@ -212,11 +216,8 @@ impl Follower {
                 (None, None) => {}
             }
         }
-        let is_done = |candidate: &Candidate| {
-            let of = |done: &Position| find_among(std::slice::from_ref(candidate), done, &[]).is_some();
-            candidate.path != self.path && self.done.iter().any(of)
-        };
-        for index in newer(&candidates, &self.path, positions.last(), &known) {
+        let known: Vec<usize> = found.into_iter().flatten().collect();
+        for index in place::newer(&candidates, &self.path, positions.last(), &known) {
             if is_done(&candidates[index]) {
                 continue;
             }
@@ -258,35 +259,6 @@ impl Follower {
         }
         Ok(())
     }
-}
-
-/// The files that were never read: of those that no position speaks of, what is newer than the newest position's file.
-/// Where that is gone, what was written since it was read.
-fn newer(candidates: &[Candidate], path: &Path, newest: Option<&Position>, known: &[usize]) -> Vec<usize> {
-    let after = known.iter().max();
-    let is_new = |index: &usize| {
-        let candidate = &candidates[*index];
-        let since = newest.is_some_and(|newest| candidate.modified >= newest.at);
-        match after {
-            Some(after) if index > after => true,
-            // Of a file that was empty nothing tells what it had in it before it was cut again.
-            Some(_) => since && newest.is_some_and(|newest| newest.head == 0),
-            None => since || candidate.path == path,
-        }
-    };
-    (0..candidates.len()).filter(|index| !known.contains(index)).filter(is_new).collect()
-}
-
-/// The file that a position speaks of: the same inode and beginning, or a copy with the same beginning.
-fn find_among(candidates: &[Candidate], position: &Position, taken: &[usize]) -> Option<usize> {
-    let begins_so = |candidate: &Candidate| place::head(&candidate.path).is_ok_and(|head| position.is_of(&head));
-    let is_same = |c: &Candidate| (c.device, c.inode) == (position.device, position.inode);
-    let free = |index: &usize| !taken.contains(index);
-    let same = (0..candidates.len()).filter(free).find(|i| is_same(&candidates[*i]) && begins_so(&candidates[*i]));
-    // The newest copy: a log that begins like its former one was copied last.
-    let copy =
-        || (0..candidates.len()).rev().filter(free).find(|i| !is_same(&candidates[*i]) && begins_so(&candidates[*i]));
-    same.or_else(|| if position.head > 0 { copy() } else { None })
 }
 
 impl Tail {

@@ -114,6 +114,67 @@ fn candidate(path: PathBuf) -> io::Result<Candidate> {
     Ok(Candidate { device: data.dev(), inode: data.ino(), modified: data.mtime(), path })
 }
 
+/// The files that were never read: of those that no position speaks of, what is newer than the newest position's file.
+/// Where that is gone, what was written since it was read.
+pub(super) fn newer(candidates: &[Candidate], path: &Path, newest: Option<&Position>, known: &[usize]) -> Vec<usize> {
+    let after = known.iter().max();
+    let is_new = |index: &usize| {
+        let candidate = &candidates[*index];
+        let since = newest.is_some_and(|newest| candidate.modified >= newest.at);
+        match after {
+            Some(after) if index > after => true,
+            // Of a file that was empty nothing tells what it had in it before it was cut again.
+            Some(_) => since && newest.is_some_and(|newest| newest.head == 0),
+            None => since || candidate.path == path,
+        }
+    };
+    (0..candidates.len()).filter(|index| !known.contains(index)).filter(is_new).collect()
+}
+
+/// The files that positions speak of, which stand oldest first: of each the same inode and beginning, or a copy with the
+/// same beginning.
+///
+/// An empty file is known by its inode alone, which goes to another file once it is deleted. Unless it is still open, a
+/// file that begins like one of the others or a former one is not it, nor is one that is newer than those that came after it.
+pub(super) fn find(
+    candidates: &[Candidate],
+    positions: &[Position],
+    is_open: impl Fn(&Position) -> bool,
+    is_done: impl Fn(&Candidate) -> bool,
+) -> Vec<Option<usize>> {
+    let mut found = vec![None; positions.len()];
+    for (place, position) in positions.iter().enumerate().filter(|(_, position)| position.head > 0) {
+        found[place] = find_among(candidates, position, &found);
+    }
+    let is_other = |c: &Candidate| is_done(c) || positions.iter().any(|other| begins_as(c, other));
+    for (place, position) in positions.iter().enumerate().filter(|(_, position)| position.head == 0) {
+        let is_older = |index: usize| {
+            let later = place + 1..positions.len();
+            later.clone().all(|later| positions[later].head == 0)
+                || later.filter_map(|later| found[later]).any(|later| index < later)
+        };
+        let may_be = |index: &usize| is_open(position) || is_older(*index) && !is_other(&candidates[*index]);
+        found[place] = find_among(candidates, position, &found).filter(may_be);
+    }
+    found
+}
+
+fn find_among(candidates: &[Candidate], position: &Position, taken: &[Option<usize>]) -> Option<usize> {
+    let begins_so = |candidate: &Candidate| head(&candidate.path).is_ok_and(|head| position.is_of(&head));
+    let is_same = |c: &Candidate| (c.device, c.inode) == (position.device, position.inode);
+    let free = |index: &usize| !taken.contains(&Some(*index));
+    let same = (0..candidates.len()).filter(free).find(|i| is_same(&candidates[*i]) && begins_so(&candidates[*i]));
+    // The newest copy: a log that begins like its former one was copied last.
+    let copy =
+        || (0..candidates.len()).rev().filter(free).find(|i| !is_same(&candidates[*i]) && begins_so(&candidates[*i]));
+    same.or_else(|| if position.head > 0 { copy() } else { None })
+}
+
+/// Whether a file begins like the one that a position speaks of, which was not empty.
+pub(super) fn begins_as(candidate: &Candidate, position: &Position) -> bool {
+    position.head > 0 && head(&candidate.path).is_ok_and(|head| position.is_of(&head))
+}
+
 /// An open file.
 pub(super) enum Source {
     Plain(File),
