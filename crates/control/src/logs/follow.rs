@@ -78,7 +78,8 @@ impl Follower {
             let read = |all: &Vec<Value>| all.iter().filter_map(Position::from_json).collect();
             follower.done = state.as_ref().and_then(|state| state["done"].as_array()).map(read).unwrap_or_default();
             let positions: Vec<Position> = read(positions);
-            follower.find(&positions)?;
+            let was_empty = positions.last().is_some_and(|newest| newest.head == 0);
+            follower.find(&positions, was_empty)?;
             return Ok((follower, Found::Known));
         }
         let live = match fs::metadata(&follower.path) {
@@ -151,14 +152,10 @@ impl Follower {
         };
         // One that was seen empty may have been filled, copied and cut since, and be empty again.
         if is_cut || is_renamed || was_empty {
-            let mut positions: Vec<Position> = self.tails.iter().map(|tail| tail.position(before)).collect();
-            if let Some(newest) = positions.last_mut().filter(|_| was_empty) {
-                newest.head = 0;
-                newest.hash = place::hash(b"");
-            }
+            let positions: Vec<Position> = self.tails.iter().map(|tail| tail.position(before)).collect();
             let is_empty = self.tails.last().is_some_and(|live| live.head.is_empty());
             let count = self.tails.len();
-            self.find(&positions)?;
+            self.find(&positions, was_empty)?;
             if is_cut || is_renamed || !is_empty || self.tails.len() != count {
                 self.dirty = true;
                 return Ok(false);
@@ -168,10 +165,11 @@ impl Follower {
         Ok(true)
     }
 
-    /// Finds the files again that positions speak of, and those that are newer. Where that fails nothing has changed.
-    fn find(&mut self, positions: &[Position]) -> io::Result<()> {
+    /// Finds the files again that positions speak of, and those that are newer. `was_empty` says that the newest had nothing
+    /// in it when it was last looked at. Where that fails nothing has changed.
+    fn find(&mut self, positions: &[Position], was_empty: bool) -> io::Result<()> {
         for _ in 0..20 {
-            if self.try_to_find(positions)? {
+            if self.try_to_find(positions, was_empty)? {
                 return Ok(());
             }
         }
@@ -179,7 +177,7 @@ impl Follower {
     }
 
     /// False where names went to other files meanwhile.
-    fn try_to_find(&mut self, positions: &[Position]) -> io::Result<bool> {
+    fn try_to_find(&mut self, positions: &[Position], was_empty: bool) -> io::Result<bool> {
         let candidates = place::candidates(&self.path)?;
         let is_done = |candidate: &Candidate| {
             candidate.path != self.path && self.done.iter().any(|done| place::begins_as(candidate, done))
@@ -217,7 +215,7 @@ impl Follower {
             }
         }
         let known: Vec<usize> = found.into_iter().flatten().collect();
-        for index in place::newer(&candidates, &self.path, positions.last(), &known) {
+        for index in place::newer(&candidates, &self.path, positions.last(), was_empty, &known) {
             if is_done(&candidates[index]) {
                 continue;
             }

@@ -116,7 +116,13 @@ fn candidate(path: PathBuf) -> io::Result<Candidate> {
 
 /// The files that were never read: of those that no position speaks of, what is newer than the newest position's file.
 /// Where that is gone, what was written since it was read.
-pub(super) fn newer(candidates: &[Candidate], path: &Path, newest: Option<&Position>, known: &[usize]) -> Vec<usize> {
+pub(super) fn newer(
+    candidates: &[Candidate],
+    path: &Path,
+    newest: Option<&Position>,
+    was_empty: bool,
+    known: &[usize],
+) -> Vec<usize> {
     let after = known.iter().max();
     let is_new = |index: &usize| {
         let candidate = &candidates[*index];
@@ -124,7 +130,7 @@ pub(super) fn newer(candidates: &[Candidate], path: &Path, newest: Option<&Posit
         match after {
             Some(after) if index > after => true,
             // Of a file that was empty nothing tells what it had in it before it was cut again.
-            Some(_) => since && newest.is_some_and(|newest| newest.head == 0),
+            Some(_) => since && was_empty,
             None => since || candidate.path == path,
         }
     };

@@ -432,6 +432,12 @@ fn what_lies_before_a_new_file_with_the_inode_of_an_empty_one_is_read() {
 }
 
 #[test]
+fn a_log_that_was_empty_may_be_filled_rotated_and_compressed_between_two_looks() {
+    use Step::{Compress, Copy, Look, Rename, Write};
+    after(vec![Copy, Look, Write(1), Rename, Compress, Compress, Write(1)]).assert_all_once();
+}
+
+#[test]
 fn a_new_file_with_the_inode_of_an_empty_one_that_was_let_go_is_read() {
     let mut site = Site::new();
     site.write(0);
