@@ -190,6 +190,7 @@ impl Follower {
         let found = place::find(&candidates, positions, |position| open(position).is_some(), is_done);
         let mut held: Vec<usize> = Vec::new();
         let mut opened: Vec<Tail> = Vec::new();
+        let mut gone: Vec<u64> = Vec::new();
         for (position, index) in positions.iter().zip(&found) {
             let (open, index) = (open(position), *index);
             // Rewritten under its name, as `sed -i` does: the new file takes the place of the old one.
@@ -200,18 +201,16 @@ impl Follower {
             match (open.filter(|_| !is_rewritten), index) {
                 (Some(open), _) => held.push(open),
                 (None, Some(index)) => {
-                    let mut tail = Tail::open(&candidates[index], position.offset)?;
+                    let Some(mut tail) = Tail::open_if_there(&candidates[index], position.offset)? else {
+                        return Ok(false);
+                    };
                     tail.skipping = position.skipping;
                     if !position.is_of(&tail.head) {
                         return Ok(false);
                     }
                     opened.push(tail);
                 }
-                (None, None) if position.offset > 0 => {
-                    let (log, byte) = (self.path.display(), position.offset);
-                    tracing::warn!(%log, byte, "what was read up to this byte is gone; if it had more, that is lost");
-                }
-                (None, None) => {}
+                (None, None) => gone.push(position.offset),
             }
         }
         let known: Vec<usize> = found.into_iter().flatten().collect();
@@ -219,14 +218,16 @@ impl Follower {
             if is_done(&candidates[index]) {
                 continue;
             }
-            let tail = match Tail::open(&candidates[index], 0) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-                tail => tail?,
-            };
-            if (tail.device, tail.inode) != (candidates[index].device, candidates[index].inode) {
-                return Ok(false);
-            }
+            let Some(tail) = Tail::open_if_there(&candidates[index], 0)? else { return Ok(false) };
             opened.push(tail);
+        }
+        // A file whose name changed while names were looked at may have been overlooked.
+        if place::candidates(&self.path)?.iter().ne(&candidates) {
+            return Ok(false);
+        }
+        for byte in gone.into_iter().filter(|byte| *byte > 0) {
+            let log = self.path.display();
+            tracing::warn!(%log, byte, "what was read up to this byte is gone; if it had more, that is lost");
         }
         let mut index = 0;
         self.tails.retain(|_| {
@@ -268,6 +269,14 @@ impl Tail {
             Source::Packed(..) => (candidate.device, candidate.inode),
         };
         Ok(Self { path: candidate.path.clone(), device, inode, source, head, offset, skipping: false })
+    }
+
+    /// `None` where the name has gone to another file since it was looked at.
+    fn open_if_there(candidate: &Candidate, offset: u64) -> io::Result<Option<Self>> {
+        match Self::open(candidate, offset) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            tail => Ok(Some(tail?).filter(|tail| (tail.device, tail.inode) == (candidate.device, candidate.inode))),
+        }
     }
 
     fn position(&self, at: i64) -> Position {

@@ -69,6 +69,13 @@ pub(super) struct Candidate {
     pub modified: i64,
 }
 
+impl PartialEq for Candidate {
+    /// The same file under the same name, whoever has written to it since.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.path, self.device, self.inode) == (&other.path, other.device, other.inode)
+    }
+}
+
 /// The log and what rotation has left of it, oldest first, the log itself last if it is there.
 ///
 /// # Errors

@@ -74,21 +74,31 @@ impl Site {
 
     /// Reads all that is there, as one process that goes on.
     fn read(&mut self) {
-        let mut follower = self
-            .follower
-            .take()
-            .unwrap_or_else(|| Follower::open(&self.log(), self.state.as_deref(), true, now()).unwrap().0);
+        self.try_to_read().unwrap();
+    }
+
+    /// Where it fails, what was given before counts, and it goes on from there.
+    fn try_to_read(&mut self) -> std::io::Result<()> {
+        let mut follower = match self.follower.take() {
+            Some(follower) => follower,
+            None => Follower::open(&self.log(), self.state.as_deref(), true, now())?.0,
+        };
         let seen = &mut self.seen;
-        while !follower
-            .read(now(), 1 << 20, |line| {
+        let result = loop {
+            let result = follower.read(now(), 1 << 20, |line| {
                 seen.push(line.map_or("too long".into(), |line| String::from_utf8_lossy(line).into_owned()));
-            })
-            .unwrap()
-        {}
+            });
+            match result {
+                Ok(false) => {}
+                Ok(true) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
         if let Some(state) = follower.checkpoint() {
             self.state = Some(state);
         }
         self.follower = Some(follower);
+        result
     }
 
     /// The process is killed: only what was written with the counts is known afterwards.
@@ -334,6 +344,44 @@ fn a_file_with_the_inode_of_a_deleted_one_is_another() {
     let other: String = (3..20).map(|n| format!("192.0.2.7 line number {n}\n")).collect();
     fs::write(site.log(), other).unwrap();
     site.written = 20;
+    site.read();
+    site.assert_all_once();
+}
+
+#[test]
+fn names_that_move_while_they_are_looked_at_lose_and_double_nothing() {
+    const ROTATIONS: u64 = 60;
+    let mut site = Site::new();
+    site.write(1);
+    site.read();
+    let folder = site.folder.path().to_path_buf();
+    let writer = std::thread::spawn(move || {
+        let name = |number: u64| folder.join(format!("access.log.{number}"));
+        let log = folder.join("access.log");
+        for rotation in 0..ROTATIONS {
+            let mut file = OpenOptions::new().create(true).append(true).open(&log).unwrap();
+            for line in 1 + 3 * rotation..4 + 3 * rotation {
+                file.write_all(format!("192.0.2.7 line number {line}\n").as_bytes()).unwrap();
+            }
+            for former in (1..=rotation).rev() {
+                fs::rename(name(former), name(former + 1)).unwrap();
+            }
+            fs::rename(&log, name(1)).unwrap();
+            fs::write(&log, "").unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    });
+    let mut looks = 0;
+    while !writer.is_finished() {
+        // Names may move faster than anybody can look at them: then it is told, and tried again.
+        if site.try_to_read().is_ok() {
+            site.kill();
+            looks += 1;
+        }
+    }
+    writer.join().unwrap();
+    assert!(looks > 0, "nothing was read meanwhile");
+    site.written = 1 + 3 * ROTATIONS;
     site.read();
     site.assert_all_once();
 }
