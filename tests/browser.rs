@@ -75,6 +75,11 @@ impl Browser {
 
     /// Sends a command and waits for what comes of it.
     pub fn command(&mut self, method: &str, parameters: Value) -> Value {
+        self.attempt(method, parameters).unwrap_or_else(|why| panic!("{method}: {why}"))
+    }
+
+    /// As [`Browser::command`]; a refusal comes back.
+    fn attempt(&mut self, method: &str, parameters: Value) -> Result<Value, String> {
         self.number += 1;
         let mut message = json!({ "id": self.number, "method": method, "params": parameters });
         if !self.session.is_empty() {
@@ -86,8 +91,8 @@ impl Browser {
             let left = deadline.saturating_duration_since(Instant::now());
             let told = self.said.recv_timeout(left).unwrap_or_else(|_| panic!("Chromium does not answer {method}"));
             if told["id"] == self.number {
-                assert!(told["error"].is_null(), "{method}: {}", told["error"]);
-                return told["result"].clone();
+                let error = &told["error"];
+                return if error.is_null() { Ok(told["result"].clone()) } else { Err(error.to_string()) };
             }
             self.hear(&told);
         }
@@ -105,18 +110,28 @@ impl Browser {
 
     /// What an expression is, of the page that is shown; a promise is waited for.
     pub fn evaluate(&mut self, expression: &str) -> Value {
-        let parameters = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
-        let told = self.command("Runtime.evaluate", parameters);
-        assert!(told["exceptionDetails"].is_null(), "{expression}: {}", told["exceptionDetails"]);
-        told["result"]["value"].clone()
+        self.look(expression).unwrap_or_else(|why| panic!("{expression}: {why}"))
     }
 
-    /// Waits until an expression is true.
+    fn look(&mut self, expression: &str) -> Result<Value, String> {
+        let parameters = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let told = self.attempt("Runtime.evaluate", parameters)?;
+        let exception = &told["exceptionDetails"];
+        if exception.is_null() { Ok(told["result"]["value"].clone()) } else { Err(exception.to_string()) }
+    }
+
+    /// Waits until an expression is true. On a page that is just being loaded it may fail: there may be no body yet.
     pub fn wait_for(&mut self, expression: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while self.evaluate(expression) != true {
-            let page = self.evaluate("document.body.innerText");
-            assert!(Instant::now() < deadline, "never {expression}\n{:?}\n{page}", self.complaints);
+        loop {
+            let found = self.look(expression);
+            if found == Ok(json!(true)) {
+                return;
+            }
+            if Instant::now() > deadline {
+                let page = self.look("document.body.innerText");
+                panic!("never {expression}: {found:?}\n{:?}\n{page:?}", self.complaints);
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
     }
