@@ -1,6 +1,6 @@
 // Is it us, or is it one of them? One row for each provider.
 
-import { el } from './page.js';
+import { el, table } from './page.js';
 import { get, events } from './api.js';
 import { link } from './state.js';
 import { smallLine } from './line.js';
@@ -33,6 +33,29 @@ function cell([name, show], row, line, happened) {
     from ? el('span', { class: 'normal' }, from.text) : null);
 }
 
+// What departs minute by minute now, whatever time is shown; the sentence on top counts what of it falls into that time.
+const SAY = { pulls: rate, edge_requests: rate, beacons: rate, whoopsies: rate, origin_p95: seconds,
+  errors: percent, edge_errors: percent, offload: percent };
+const TITLES = { pulls: 'pulls', edge_requests: 'users’ requests', beacons: 'beacons', whoopsies: 'whoopsies', origin_p95: 'origin p95',
+  errors: '5xx of pulls', edge_errors: '5xx of users’ requests', offload: 'offload' };
+
+function departures({ judged, anomalies }, blame) {
+  const upTo = judged ? `, as of ${time(judged)}` : '';
+  if (anomalies.length) {
+    const rows = anomalies.map(({ cdn, figure, since, now, expected, reason }) => {
+      const say = SAY[figure] || count;
+      return [cdn === 'all' ? 'all providers' : el('a', { href: link({ cdn }, '/provider') }, cdn),
+        TITLES[figure] || figure, time(since), say(now), say(expected), reason];
+    });
+    return el('div', { id: 'departures' }, table(`Departs from normal now${upTo}`, ['Provider', 'Figure', 'Since', 'Now', 'Expected', 'Why'], rows));
+  }
+  const calm = ['nobody', 'no_data'].includes(blame);
+  const said = judged
+    ? `Nothing departs from normal${upTo}, minute by minute${calm ? '' : '. The sentence on top is of all the time shown'}.`
+    : 'Nothing was judged minute by minute yet.';
+  return el('section', { id: 'departures' }, el('h2', {}, 'Departs from normal now'), el('p', { class: 'quiet' }, said));
+}
+
 export async function overview({ from, until }) {
   const told = await get('/api/overview', { from, until });
   const happened = await events(told.line.from, until);
@@ -52,5 +75,6 @@ export async function overview({ from, until }) {
     el('p', { class: 'quiet' }, `${newestOf('Pulls', newest.pulls)}; edge ${newest.edge ? `up to ${time(newest.edge)}` : 'no data'}. `
       + 'Shares are of pulls, of users’ requests and of measured users: three numbers that differ. '
       + 'Normal is the median of the same time on seven days before.'),
+    departures(told.departures, verdict.blame),
   ];
 }

@@ -98,7 +98,19 @@ pub struct Disagreement {
 /// # Errors
 /// Where the store cannot be read.
 pub fn worth(reader: &Reader<'_>, providers: &[String], window: (i64, i64)) -> Result<Vec<Worth>, ControlError> {
-    let step = Step::for_length(window.1 - window.0);
+    worth_by(reader, providers, window, Step::for_length(window.1 - window.0))
+}
+
+/// As [`worth`], from what is kept by `step`: whole ones of these are joined.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub(crate) fn worth_by(
+    reader: &Reader<'_>,
+    providers: &[String],
+    window: (i64, i64),
+    step: Step,
+) -> Result<Vec<Worth>, ControlError> {
     let watch = Watch::read(reader, window, step)?;
     providers.iter().map(|cdn| one(reader, cdn, window, step, watch.as_ref())).collect()
 }
@@ -176,18 +188,29 @@ pub fn settled(reader: &Reader<'_>, cdn: &str) -> Result<Option<i64>, ControlErr
 /// # Errors
 /// Where the store cannot be read.
 pub fn shares(reader: &Reader<'_>, providers: &[String], window: (i64, i64)) -> Result<Vec<Share>, ControlError> {
-    let step = Step::for_length(window.1 - window.0);
+    shares_by(reader, providers, window, Step::for_length(window.1 - window.0))
+}
+
+/// As [`shares`], from what is kept by `step`.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub(crate) fn shares_by(
+    reader: &Reader<'_>,
+    providers: &[String],
+    window: (i64, i64),
+    step: Step,
+) -> Result<Vec<Share>, ControlError> {
     // A share of the edge compares providers, so all are counted up to where the slowest is settled.
     let mut settled_until = window.1;
     for cdn in providers {
         settled_until = settled(reader, cdn)?.map_or(settled_until, |settled| settled.min(settled_until));
     }
     let edge_window = (window.0, settled_until.max(window.0));
-    let totals = |figure: Option<&'static Figure>, window| -> Result<Vec<Option<f64>>, ControlError> {
+    let totals = |figure: &Figure, window| -> Result<Vec<Option<f64>>, ControlError> {
         providers
             .iter()
             .map(|cdn| {
-                let Some(figure) = figure else { return Ok(None) };
                 let series = preferred(reader.points(figure, Some(cdn), window, step)?);
                 Ok(sum(series.into_iter().flat_map(|series| series.points).map(|(_, value)| value)))
             })
@@ -197,9 +220,9 @@ pub fn shares(reader: &Reader<'_>, providers: &[String], window: (i64, i64)) -> 
         let all: f64 = totals.iter().flatten().sum();
         totals[index].filter(|_| all > 0.0).map(|own| own / all)
     };
-    let pulls = totals(Some(figures::PULLS), window)?;
-    let edge = totals(Some(figures::EDGE_REQUESTS), edge_window)?;
-    let users = totals(figures::named("user_pages"), window)?;
+    let pulls = totals(figures::PULLS, window)?;
+    let edge = totals(figures::EDGE_REQUESTS, edge_window)?;
+    let users = totals(figures::USER_PAGES, window)?;
     let share = |(index, cdn): (usize, &String)| Share {
         cdn: cdn.clone(),
         of_pulls: part(&pulls, index),

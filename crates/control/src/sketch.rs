@@ -40,8 +40,26 @@ impl Sketch {
         self.buckets.iter().map(|(bucket, times)| middle(*bucket) * *times as f64).sum()
     }
 
+    /// The values of all of these together. Of many at once it is faster than one after another.
+    pub fn union<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let bounds = all.clone().filter_map(|one| Some((one.buckets.first()?.0, one.buckets.last()?.0)));
+        let Some((first, last)) = bounds.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else { return Self::default() };
+        let mut times = vec![0; usize::from(last.abs_diff(first)) + 1];
+        let mut count = 0;
+        for one in all {
+            one.buckets.iter().for_each(|(bucket, more)| times[usize::from(bucket.abs_diff(first))] += more);
+            count += one.count;
+        }
+        let buckets = (first..=last).zip(times).filter(|(_, times)| *times > 0).collect();
+        Self { buckets, count }
+    }
+
     /// Adds another distribution's values.
     pub fn merge(&mut self, other: &Self) {
+        if self.buckets.is_empty() {
+            self.clone_from(other);
+            return;
+        }
         let mut held = std::mem::take(&mut self.buckets).into_iter().peekable();
         let mut merged = Vec::with_capacity(held.len().max(other.buckets.len()) + 8);
         for &(bucket, times) in &other.buckets {
@@ -87,7 +105,7 @@ impl Sketch {
 
     /// What was stored; `None` where it is no sketch.
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
-        let mut sketch = Self::default();
+        let mut sketch = Self { buckets: Vec::with_capacity(bytes.len() / 2), count: 0 };
         let mut last = i16::MIN;
         while !bytes.is_empty() {
             let distance = u16::try_from(read(&mut bytes)?).ok()?;
@@ -150,6 +168,8 @@ mod tests {
         let mut both = low.clone();
         both.merge(&high);
         assert_eq!(both, of((1..=1000).map(f64::from)));
+        assert_eq!(Sketch::union([&high, &Sketch::default(), &low].into_iter()), both);
+        assert_eq!(Sketch::union(std::iter::empty()), Sketch::default());
     }
 
     #[test]

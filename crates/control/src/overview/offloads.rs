@@ -1,10 +1,11 @@
-//! Pulls beside the edge requests of the same buckets, for lines and for what is normal; a window's own offload is
+//! Pulls beside the users' requests of the same buckets, for lines and for what is normal; a window's own offload is
 //! [`crate::offload`]'s.
 
 use crate::ControlError;
 use crate::figures::{self, Figure};
 use crate::offload::settled;
-use crate::store::{Reader, Stretch};
+use crate::overview::tracks::Named;
+use crate::store::Reader;
 use std::collections::HashMap;
 
 /// Bucket, pulled, served to users.
@@ -17,14 +18,33 @@ pub struct Offloads {
 }
 
 impl Offloads {
-    /// Reads both sides.
+    /// Joins what was counted in buckets of `step` seconds; `grains` are those of the edge.
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn of(reader: &Reader<'_>, cdn: Option<&str>, over: Stretch) -> Result<Self, ControlError> {
+    pub fn of(
+        reader: &Reader<'_>,
+        counted: &Named<f64>,
+        grains: &HashMap<String, i64>,
+        step: i64,
+    ) -> Result<Self, ControlError> {
+        let mut known = HashMap::new();
+        for cdn in grains.keys() {
+            known.extend(settled(reader, cdn)?.map(|settled| (cdn.as_str(), settled)));
+        }
+        let pairs = |pulled: &Figure, served: &Figure| {
+            let mut pairs = Pairs::new();
+            for (cdn, edge) in counted.get(served.name).into_iter().flatten() {
+                let pulls = counted.get(pulled.name).and_then(|pulls| pulls.get(cdn));
+                if let (Some(pulls), Some(grain), Some(settled)) = (pulls, grains.get(cdn), known.get(cdn.as_str())) {
+                    pairs.insert(cdn.clone(), join(pulls, edge, (*grain, step), *settled));
+                }
+            }
+            pairs
+        };
         Ok(Self {
-            requests: pairs(reader, (figures::PULLS, figures::EDGE_REQUESTS), cdn, over)?,
-            bytes: pairs(reader, (figures::PULL_BYTES, figures::EDGE_BYTES), cdn, over)?,
+            requests: pairs(figures::PULLS, figures::EDGE_REQUESTS),
+            bytes: pairs(figures::PULL_BYTES, figures::EDGE_BYTES),
         })
     }
 
@@ -40,33 +60,22 @@ impl Offloads {
 }
 
 fn offload(pairs: &[(i64, f64, f64)], (from, until): (i64, i64)) -> Option<f64> {
-    let within = pairs.iter().filter(|(at, ..)| (from..until).contains(at));
+    let first = pairs.partition_point(|(at, ..)| *at < from);
+    let within = pairs[first..].iter().take_while(|(at, ..)| *at < until);
     let (pulled, served) = within.fold((0.0, 0.0), |(a, b), (_, pulled, served)| (a + pulled, b + served));
     (served > 0.0).then(|| 1.0 - pulled / served)
 }
 
-fn pairs(
-    reader: &Reader<'_>,
-    (pulled, served): (&Figure, &Figure),
-    cdn: Option<&str>,
-    over: Stretch,
-) -> Result<Pairs, ControlError> {
-    let mut pulls: HashMap<String, Vec<(i64, f64)>> =
-        reader.sums(pulled, cdn, over)?.into_iter().map(|series| (series.cdn, series.points)).collect();
-    let mut pairs = Pairs::new();
-    for edge in super::tracks::summed(reader, served, cdn, over)? {
-        let (Some(pulls), Some(settled)) = (pulls.remove(&edge.cdn), settled(reader, &edge.cdn)?) else { continue };
-        let grain = i64::from(edge.grain).max(over.width);
-        let mut found = Vec::with_capacity(edge.points.len());
-        for (at, served) in edge.points.into_iter().take_while(|(at, _)| at + grain <= settled) {
-            let first = pulls.partition_point(|(pulled, _)| *pulled < at);
-            let last = pulls.partition_point(|(pulled, _)| *pulled < at + grain);
-            // A bucket of the edge that we have not seen whole would look like offload.
-            if (last - first) as i64 == grain / over.width {
-                found.push((at, pulls[first..last].iter().map(|(_, pulled)| pulled).sum(), served));
-            }
+/// Of the edge's buckets, of `grain` seconds each, those before `settled` in which every one of ours is there.
+fn join(pulls: &[(i64, f64)], edge: &[(i64, f64)], (grain, step): (i64, i64), settled: i64) -> Vec<(i64, f64, f64)> {
+    let mut found = Vec::with_capacity(edge.len());
+    for &(at, served) in edge.iter().take_while(|(at, _)| at + grain <= settled) {
+        let first = pulls.partition_point(|(pulled, _)| *pulled < at);
+        let last = pulls.partition_point(|(pulled, _)| *pulled < at + grain);
+        // A bucket of the edge that we have not seen whole would look like offload.
+        if (last - first) as i64 == grain / step {
+            found.push((at, pulls[first..last].iter().map(|(_, pulled)| pulled).sum(), served));
         }
-        pairs.insert(edge.cdn, found);
     }
-    Ok(pairs)
+    found
 }

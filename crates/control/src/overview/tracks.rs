@@ -2,14 +2,14 @@
 
 use super::Offloads;
 use crate::ControlError;
-use crate::figures::{self, Figure, Roll};
+use crate::figures::{self, Figure};
 use crate::offload::STREAM;
 use crate::sketch::Sketch;
 use crate::store::{Reader, Series, Step, Stretch};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 /// What is counted, and read for the overview.
-const COUNTED: [&Figure; 8] = [
+const COUNTED: [&Figure; 10] = [
     figures::PULLS_5XX,
     figures::EDGE_REQUESTS,
     figures::EDGE_HITS,
@@ -18,7 +18,11 @@ const COUNTED: [&Figure; 8] = [
     figures::WHOOPSIES,
     figures::BEACONS,
     figures::PULL_BYTES,
+    figures::EDGE_BYTES,
+    figures::USER_PAGES,
 ];
+/// Distributions, which take the most time to read.
+const SKETCHED: [&Figure; 2] = [figures::ORIGIN_SECONDS, figures::USER_TTFB];
 
 /// What the overview says of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,71 +91,61 @@ impl Measure {
 
 type Track<T> = Vec<(i64, T)>;
 /// By figure and provider.
-type Named<T> = HashMap<&'static str, HashMap<String, Track<T>>>;
+pub(super) type Named<T> = HashMap<&'static str, HashMap<String, Track<T>>>;
 
-/// All figures of all providers over a stretch.
+/// The value of each measure, in the order of [`Measure::ALL`].
+pub type Measured = [Option<f64>; Measure::ALL.len()];
+
+/// All figures of all providers over some stretches.
 pub struct Tracks {
     counted: Named<f64>,
     sketched: Named<Sketch>,
     offloads: Offloads,
     /// The buckets in which proxies were read at all, so that what they did not say was nothing.
     read: Vec<i64>,
-    /// Seconds of a provider's edge buckets.
+    /// Seconds of a provider's edge buckets, where it has any.
     grains: HashMap<String, i64>,
     step: i64,
 }
 
 impl Tracks {
-    /// Reads those of one provider, or of all.
+    /// Reads those of one provider, or of all, over stretches that follow each other. They may touch or overlap.
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn of(reader: &Reader<'_>, cdn: Option<&str>, range: (i64, i64), step: Step) -> Result<Self, ControlError> {
-        let over = Stretch::new(range, step.seconds(), step);
-        let (mut counted, mut grains) = (Named::new(), HashMap::new());
-        let mut read = BTreeSet::new();
-        for series in reader.sums(figures::PULLS, None, over)? {
-            read.extend(series.points.iter().map(|(at, _)| *at));
-            if cdn.is_none_or(|cdn| cdn == series.cdn) {
-                counted.entry(figures::PULLS.name).or_default().insert(series.cdn, series.points);
-            }
-        }
-        for figure in COUNTED.into_iter().chain(super::users()) {
-            for series in summed(reader, figure, cdn, over)? {
-                if figure == figures::EDGE_REQUESTS {
-                    grains.insert(series.cdn.clone(), i64::from(series.grain).max(over.width));
-                }
-                counted.entry(figure.name).or_default().insert(series.cdn, series.points);
-            }
-        }
-        let offloads = Offloads::of(reader, cdn, over)?;
-        let read = read.into_iter().collect();
-        Ok(Self { counted, sketched: Named::new(), offloads, read, grains, step: over.width })
-    }
-
-    /// Reads the distributions of these stretches, which follow each other. They are what takes the time.
-    ///
-    /// # Errors
-    /// Where the file cannot be read.
-    pub fn with_distributions(
-        mut self,
+    pub fn of(
         reader: &Reader<'_>,
         cdn: Option<&str>,
         stretches: impl IntoIterator<Item = (i64, i64)>,
         step: Step,
     ) -> Result<Self, ControlError> {
-        for range in stretches {
-            for figure in [Some(figures::ORIGIN_SECONDS), super::user_seconds()].into_iter().flatten() {
-                debug_assert_eq!(figure.roll, Roll::Sketch);
-                let tracks = self.sketched.entry(figure.name).or_default();
-                for series in reader.distributions(figure, cdn, Stretch::new(range, step.seconds(), step))? {
-                    let track = tracks.entry(series.cdn).or_default();
-                    let last = track.last().map_or(i64::MIN, |(at, _)| *at);
-                    track.extend(series.points.into_iter().filter(|(at, _)| *at > last));
+        let (mut counted, mut sketched, mut grains) = (Named::new(), Named::new(), HashMap::new());
+        let mut read = BTreeSet::new();
+        for range in runs(stretches) {
+            let over = Stretch::new(range, step.seconds(), step);
+            for series in reader.sums(figures::PULLS, None, over)? {
+                read.extend(series.points.iter().map(|(at, _)| *at));
+                if cdn.is_none_or(|cdn| cdn == series.cdn) {
+                    append(&mut counted, figures::PULLS, series);
+                }
+            }
+            for figure in COUNTED {
+                for series in summed(reader, figure, cdn, over)? {
+                    if figure == figures::EDGE_REQUESTS {
+                        grains.insert(series.cdn.clone(), i64::from(series.grain).max(over.width));
+                    }
+                    append(&mut counted, figure, series);
+                }
+            }
+            for figure in SKETCHED {
+                for series in reader.distributions(figure, cdn, over)? {
+                    append(&mut sketched, figure, series);
                 }
             }
         }
-        Ok(self)
+        let step = step.seconds();
+        let offloads = Offloads::of(reader, &counted, &grains, step)?;
+        Ok(Self { counted, sketched, offloads, read: read.into_iter().collect(), grains, step })
     }
 
     /// The bucket of a small line as the source of a measure has it: what comes every five minutes is the same for five.
@@ -182,39 +176,44 @@ impl Tracks {
         self.counted.get(figure.name)?.values().filter_map(|track| track.last().map(|(at, _)| *at)).max()
     }
 
-    /// A measure of a provider from `from` to before `until`. `None`: unknown.
-    pub fn measure(&self, measure: Measure, cdn: &str, range: (i64, i64)) -> Option<f64> {
-        let sum = |figure: &Figure| self.sum(figure, cdn, range);
-        match measure {
-            Measure::Pulls => self.rate_of_pulls(figures::PULLS, cdn, range),
-            Measure::Whoopsies => self.rate_of_pulls(figures::WHOOPSIES, cdn, range),
-            Measure::Beacons => self.rate_of_pulls(figures::BEACONS, cdn, range),
-            Measure::EdgeRequests => {
-                let points = within(self.counted.get(figures::EDGE_REQUESTS.name)?.get(cdn)?, range);
-                let grain = *self.grains.get(cdn)?;
-                let seconds = points.iter().map(|(at, _)| grain.min(range.1 - at)).sum::<i64>();
-                (seconds > 0).then(|| points.iter().map(|(_, value)| value).sum::<f64>() * 60.0 / seconds as f64)
+    /// Every measure of a provider from `from` to before `until`. `None`: unknown.
+    pub fn measured(&self, cdn: &str, range: (i64, i64)) -> Measured {
+        let [origin, users] = SKETCHED.map(|figure| self.quantiles(figure, cdn, range));
+        let one = |measure: Measure| {
+            let range = self.bucket(measure, cdn, range);
+            let sum = |figure: &Figure| self.sum(figure, cdn, range);
+            match measure {
+                Measure::Pulls => self.rate_of_pulls(figures::PULLS, cdn, range),
+                Measure::Whoopsies => self.rate_of_pulls(figures::WHOOPSIES, cdn, range),
+                Measure::Beacons => self.rate_of_pulls(figures::BEACONS, cdn, range),
+                Measure::EdgeRequests => {
+                    let points = within(self.counted.get(figures::EDGE_REQUESTS.name)?.get(cdn)?, range);
+                    let grain = *self.grains.get(cdn)?;
+                    let seconds = points.iter().map(|(at, _)| grain.min(range.1 - at)).sum::<i64>();
+                    (seconds > 0).then(|| points.iter().map(|(_, value)| value).sum::<f64>() * 60.0 / seconds as f64)
+                }
+                Measure::Users => {
+                    let seconds = (range.1 - range.0).max(1) as f64;
+                    sum(figures::USER_PAGES).map(|pages| pages * 60.0 / seconds)
+                }
+                Measure::Errors => {
+                    let failed = self.rate_of_pulls(figures::PULLS_5XX, cdn, range)?;
+                    share(failed, self.rate_of_pulls(figures::PULLS, cdn, range)?)
+                }
+                Measure::EdgeErrors => share(sum(figures::EDGE_5XX)?, sum(figures::EDGE_REQUESTS)?),
+                Measure::HitRatio => {
+                    let hits = sum(figures::EDGE_HITS)?;
+                    share(hits, hits + sum(figures::EDGE_MISSES)?)
+                }
+                Measure::Offload => self.offloads.requests(cdn, range),
+                Measure::ByteOffload => self.offloads.bytes(cdn, range),
+                Measure::OriginP50 => Some(origin?.0),
+                Measure::OriginP95 => Some(origin?.1),
+                Measure::UserP50 => Some(users?.0),
+                Measure::UserP95 => Some(users?.1),
             }
-            Measure::Users => {
-                let seconds = (range.1 - range.0).max(1) as f64;
-                sum(super::users()?).map(|pages| pages * 60.0 / seconds)
-            }
-            Measure::Errors => {
-                let failed = self.rate_of_pulls(figures::PULLS_5XX, cdn, range)?;
-                share(failed, self.rate_of_pulls(figures::PULLS, cdn, range)?)
-            }
-            Measure::EdgeErrors => share(sum(figures::EDGE_5XX)?, sum(figures::EDGE_REQUESTS)?),
-            Measure::HitRatio => {
-                let hits = sum(figures::EDGE_HITS)?;
-                share(hits, hits + sum(figures::EDGE_MISSES)?)
-            }
-            Measure::Offload => self.offloads.requests(cdn, range),
-            Measure::ByteOffload => self.offloads.bytes(cdn, range),
-            Measure::OriginP50 => self.merged(figures::ORIGIN_SECONDS, cdn, range)?.quantile(0.5),
-            Measure::OriginP95 => self.merged(figures::ORIGIN_SECONDS, cdn, range)?.quantile(0.95),
-            Measure::UserP50 => self.merged(super::user_seconds()?, cdn, range)?.quantile(0.5),
-            Measure::UserP95 => self.merged(super::user_seconds()?, cdn, range)?.quantile(0.95),
-        }
+        };
+        Measure::ALL.map(|(measure, _)| one(measure))
     }
 
     /// What proxies count, a minute of those in which they were read.
@@ -232,34 +231,32 @@ impl Tracks {
         (!points.is_empty()).then(|| points.iter().map(|(_, value)| value).sum())
     }
 
-    fn merged(&self, figure: &Figure, cdn: &str, range: (i64, i64)) -> Option<Sketch> {
-        let mut all = Sketch::default();
+    /// The median and what one in twenty exceeds.
+    fn quantiles(&self, figure: &Figure, cdn: &str, range: (i64, i64)) -> Option<(f64, f64)> {
         let points = within(self.sketched.get(figure.name)?.get(cdn)?, range);
-        points.iter().for_each(|(_, sketch)| all.merge(sketch));
-        (all.count() > 0).then_some(all)
-    }
-
-    /// Every measure of every provider at once, for one stretch.
-    pub fn all(&self, range: (i64, i64)) -> BTreeMap<(String, Measure), f64> {
-        let mut all = BTreeMap::new();
-        for cdn in self.providers() {
-            for (measure, _) in Measure::ALL {
-                if let Some(value) = self.measure(measure, cdn, range) {
-                    all.insert((cdn.to_string(), measure), value);
-                }
-            }
-        }
-        all
+        let all = Sketch::union(points.iter().map(|(_, sketch)| sketch));
+        Some((all.quantile(0.5)?, all.quantile(0.95)?))
     }
 }
 
+/// Stretches without what touches or overlaps.
+fn runs(stretches: impl IntoIterator<Item = (i64, i64)>) -> Vec<(i64, i64)> {
+    let mut runs: Vec<(i64, i64)> = Vec::new();
+    for (from, until) in stretches {
+        match runs.last_mut() {
+            Some((_, end)) if from <= *end => *end = until.max(*end),
+            _ => runs.push((from, until)),
+        }
+    }
+    runs
+}
+
+fn append<T>(named: &mut Named<T>, figure: &'static Figure, series: Series<T>) {
+    named.entry(figure.name).or_default().entry(series.cdn).or_default().extend(series.points);
+}
+
 /// The sums of a figure. What a vendor's API and its log stream both tell counts once, by the API.
-pub(super) fn summed(
-    reader: &Reader<'_>,
-    figure: &Figure,
-    cdn: Option<&str>,
-    over: Stretch,
-) -> Result<Vec<Series>, ControlError> {
+fn summed(reader: &Reader<'_>, figure: &Figure, cdn: Option<&str>, over: Stretch) -> Result<Vec<Series>, ControlError> {
     let mut found = reader.points(figure, cdn, (over.from, over.until), over.step)?;
     if figure.label == figures::EDGE_REQUESTS.label {
         let by_api: BTreeSet<String> =

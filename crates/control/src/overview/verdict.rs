@@ -2,6 +2,7 @@
 
 use super::normal::{DEPARTS, Normal};
 use super::tracks::Measure;
+use crate::anomaly::{Departure, measures};
 
 /// Who is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Case {
     pub cdn: String,
     /// What was measured of it.
     pub findings: Vec<Finding>,
+    /// What departs of it minute by minute, in words, the surest first.
+    pub departs: Vec<String>,
 }
 
 /// The answer.
@@ -93,9 +96,19 @@ fn is_halved(finding: &Finding) -> bool {
     finding.normal.is_some_and(|normal| finding.value <= 0.5 * normal.value)
 }
 
-/// Judges. A provider without a finding is not counted.
-pub fn judge(cases: &[Case]) -> Verdict {
-    let known: Vec<&Case> = cases.iter().filter(|case| !case.findings.is_empty()).collect();
+/// A departure in words, without whose it is.
+pub fn tell(departure: &Departure) -> String {
+    let Some(measure) = measures::named(departure.figure) else { return departure.reason.clone() };
+    format!("{} {} against {}", measure.title, measure.text(departure.now), measure.text(departure.expected))
+}
+
+/// Judges. A provider of which nothing is known is not counted. `together` is what departs of all, minute by minute.
+///
+/// The stretch speaks: it is what is looked at. What departs minute by minute is seen before the stretch shows it, and
+/// counts as if it did, so that nobody reads "as always" above a departure.
+pub fn judge(cases: &[Case], together: &[String]) -> Verdict {
+    let is_known = |case: &&Case| !case.findings.is_empty() || !case.departs.is_empty();
+    let known: Vec<&Case> = cases.iter().filter(is_known).collect();
     if known.is_empty() {
         return verdict(Blame::NoData, "No data: nothing was read from the proxies or the vendors in this time.", &[]);
     }
@@ -113,11 +126,12 @@ pub fn judge(cases: &[Case]) -> Verdict {
             &at_origin,
         );
     }
-    let departing: Vec<&Case> = known
-        .iter()
-        .copied()
-        .filter(|case| case.findings.iter().any(|f| fails_at_origin(f) || fails_at_edge(f)))
-        .collect();
+    if let Some(first) = together.first() {
+        return verdict(Blame::Us, &format!("It is us: {first}, of all providers together."), &known);
+    }
+    let fails = |finding: &Finding| fails_at_origin(finding) || fails_at_edge(finding);
+    let departs = |case: &&Case| case.findings.iter().any(fails) || !case.departs.is_empty();
+    let departing: Vec<&Case> = known.iter().copied().filter(departs).collect();
     if departing.is_empty() {
         let judged = known.iter().filter(|case| case.findings.iter().any(|finding| finding.normal.is_some())).count();
         return match (judged, known.len()) {
@@ -129,7 +143,12 @@ pub fn judge(cases: &[Case]) -> Verdict {
             (_, count) => verdict(Blame::Nobody, &format!("It is nobody: {} as always.", be(count)), &[]),
         };
     }
-    let why = reason(&departing, |finding| fails_at_origin(finding) || fails_at_edge(finding));
+    let mut why = reason(&departing, fails);
+    for case in departing.iter().filter(|case| !case.findings.iter().any(fails)) {
+        let at = if departing.len() > 1 { format!(" at {}", case.cdn) } else { String::new() };
+        let before = if why.is_empty() { "" } else { ", " };
+        why = format!("{why}{before}{}{at}", case.departs[0]);
+    }
     if known.len() == 1 && !at_origin.is_empty() {
         return verdict(Blame::Unclear, &format!("{why}; with one provider alone it may be us or them."), &departing);
     }
@@ -213,7 +232,7 @@ mod tests {
             let normal = Some(Normal { value: usual, deviation: measure.least(usual, 60.0) });
             Finding { measure, value, normal }
         });
-        Case { cdn: cdn.into(), findings: findings.collect() }
+        Case { cdn: cdn.into(), findings: findings.collect(), departs: Vec::new() }
     }
 
     const WELL: [(Measure, f64, f64); 3] =
@@ -222,14 +241,14 @@ mod tests {
     #[test]
     fn it_is_us_where_all_suffer_together() {
         let ill = [(Measure::Errors, 0.08, 0.001), (Measure::Pulls, 400.0, 410.0)];
-        let verdict = judge(&[case("fastly", &ill), case("akamai", &ill), case("cloudflare", &ill)]);
+        let verdict = judge(&[case("fastly", &ill), case("akamai", &ill), case("cloudflare", &ill)], &[]);
         assert_eq!(verdict.blame, Blame::Us);
         assert!(
             verdict.text.contains("8.0 % against 0.1 %") && verdict.text.contains("all 3 providers"),
             "{verdict:?}"
         );
         let slow = [(Measure::OriginP95, 2.5, 0.2)];
-        assert_eq!(judge(&[case("fastly", &slow), case("akamai", &ill)]).blame, Blame::Us);
+        assert_eq!(judge(&[case("fastly", &slow), case("akamai", &ill)], &[]).blame, Blame::Us);
     }
 
     #[test]
@@ -241,18 +260,39 @@ mod tests {
             (Measure::Offload, 0.6, 0.95),
             (Measure::Pulls, 10.0, 410.0),
         ] {
-            let verdict = judge(&[case("fastly", &WELL), case("akamai", &[ill]), case("cloudflare", &WELL)]);
+            let verdict = judge(&[case("fastly", &WELL), case("akamai", &[ill]), case("cloudflare", &WELL)], &[]);
             assert_eq!((verdict.blame, verdict.providers), (Blame::Them, vec!["akamai".to_string()]), "{ill:?}");
             assert!(verdict.text.starts_with("It is akamai: ") && verdict.text.contains("other 2"), "{}", verdict.text);
         }
     }
 
     #[test]
+    fn what_departs_minute_by_minute_is_never_as_always() {
+        let (pulls, beacons) =
+            ("pulls 200 a minute against 600 a minute", "failure beacons 9.0 a minute against 1.0 a minute");
+        let mut cases = [case("fastly", &WELL), case("akamai", &WELL), case("cloudflare", &WELL)];
+        assert_eq!(judge(&cases, &[]).blame, Blame::Nobody);
+        cases[1].departs = vec![pulls.into(), beacons.into()];
+        let found = judge(&cases, &[]);
+        assert_eq!(found.text, format!("It is akamai: {pulls}; the other 2 are as always."));
+        assert_eq!((found.blame, found.providers), (Blame::Them, vec!["akamai".to_string()]));
+        cases[2].findings = case("", &[(Measure::EdgeErrors, 0.06, 0.001)]).findings;
+        let found = judge(&cases, &[]).text;
+        assert!(
+            found.contains("6.0 % against 0.1 % at cloudflare, pulls") && found.ends_with("the other is as always.")
+        );
+        assert!(found.starts_with("It is akamai and cloudflare: "), "{found}");
+        let found = judge(&cases, &[beacons.into()]);
+        assert_eq!((found.blame, found.text), (Blame::Us, format!("It is us: {beacons}, of all providers together.")));
+        assert_eq!(found.providers.len(), 3);
+    }
+
+    #[test]
     fn nothing_is_said_of_what_nobody_knows() {
-        assert_eq!(judge(&[]).blame, Blame::NoData);
-        assert_eq!(judge(&[case("fastly", &[])]).blame, Blame::NoData);
-        assert_eq!(judge(&[case("fastly", &WELL), case("akamai", &WELL)]).blame, Blame::Nobody);
-        assert_eq!(judge(&[case("fastly", &[(Measure::Errors, 0.2, 0.0)])]).blame, Blame::Unclear);
+        assert_eq!(judge(&[], &[]).blame, Blame::NoData);
+        assert_eq!(judge(&[case("fastly", &[])], &[]).blame, Blame::NoData);
+        assert_eq!(judge(&[case("fastly", &WELL), case("akamai", &WELL)], &[]).blame, Blame::Nobody);
+        assert_eq!(judge(&[case("fastly", &[(Measure::Errors, 0.2, 0.0)])], &[]).blame, Blame::Unclear);
     }
 
     #[test]
@@ -260,9 +300,10 @@ mod tests {
         let now = |value| Case {
             cdn: "fastly".into(),
             findings: vec![Finding { measure: Measure::EdgeErrors, value, normal: None }],
+            departs: Vec::new(),
         };
-        assert_eq!(judge(&[now(0.3), case("akamai", &WELL)]).blame, Blame::Them);
-        let verdict = judge(&[now(0.01)]);
+        assert_eq!(judge(&[now(0.3), case("akamai", &WELL)], &[]).blame, Blame::Them);
+        let verdict = judge(&[now(0.01)], &[]);
         assert!(verdict.blame == Blame::Nobody && verdict.text.contains("no history"), "{verdict:?}");
     }
 }

@@ -167,17 +167,23 @@ fn gather<T, A: Default>(
     over: Stretch,
     add: impl Fn(&mut A, T),
 ) -> Vec<Series<A>> {
-    let mut named = BTreeMap::<(String, String), (u32, BTreeMap<i64, A>)>::new();
+    let mut named = BTreeMap::<(String, String), (u32, Vec<(i64, A)>)>::new();
     for series in found {
         let label = name(&series.label);
         let (grain, buckets) = named.entry((series.cdn, label)).or_default();
         *grain = series.grain.max(*grain);
+        // Both are in order, so that one pass brings them together.
+        let mut place = 0;
         for (at, value) in series.points {
-            add(buckets.entry(over.bucket(at)).or_default(), value);
+            let bucket = over.bucket(at);
+            while buckets.get(place).is_some_and(|(held, _)| *held < bucket) {
+                place += 1;
+            }
+            if buckets.get(place).is_none_or(|(held, _)| *held > bucket) {
+                buckets.insert(place, (bucket, A::default()));
+            }
+            add(&mut buckets[place].1, value);
         }
     }
-    named
-        .into_iter()
-        .map(|((cdn, label), (grain, buckets))| Series { cdn, label, grain, points: buckets.into_iter().collect() })
-        .collect()
+    named.into_iter().map(|((cdn, label), (grain, buckets))| Series { cdn, label, grain, points: buckets }).collect()
 }

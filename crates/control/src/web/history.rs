@@ -116,9 +116,10 @@ pub(crate) async fn overview_of(context: &Context, query: Option<&str>) -> Answe
         Err(why) => return wrong(why),
     };
     let configured: Vec<String> = context.policy.providers.iter().map(|provider| provider.name.clone()).collect();
-    let found = context
-        .store
-        .read(move |reader: &Reader<'_>| -> Result<Value, ControlError> { overview(reader, &configured, range) });
+    let known = context.departures.read();
+    let found = context.store.read(move |reader: &Reader<'_>| -> Result<Value, ControlError> {
+        overview(reader, &configured, range, &known)
+    });
     match found.await {
         Ok(overview) => answer::json(StatusCode::OK, &overview),
         Err(error) => failed(&error),
