@@ -24,7 +24,7 @@ pub enum LineFormat {
 /// A field of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineField {
-    /// One of [`ROLES`], where it was written.
+    /// One of `ROLES`, where it was written.
     pub role: Option<&'static str>,
     /// As the line, or the order of its columns, has it.
     pub name: String,
