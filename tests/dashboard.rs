@@ -103,6 +103,10 @@ fn bucket(batch: &mut Batch, cdn: &str, at: i64, minutes: f64) {
     set(figures::PULL_BYTES, "", 10_000.0);
     set(figures::WHOOPSIES, "timeout", 1.0);
     set(figures::BEACONS, "503_page", 2.0);
+}
+
+/// The times of a bucket's pulls, which do not depend on how many there are.
+fn times(batch: &mut Batch, cdn: &str, at: i64) {
     let mut sketch = Sketch::default();
     sketch.add(0.08, 60);
     sketch.add(0.3, 40);
@@ -114,11 +118,18 @@ fn history() -> Batch {
     let mut batch = Batch::default();
     let (now, minutes_from) = (now(), (now() / HOUR - 7) * HOUR);
     for cdn in PROVIDERS {
-        for at in (minutes_from - 8 * 24 * HOUR..minutes_from).step_by(HOUR as usize) {
-            bucket(&mut batch, cdn, at, 60.0);
+        for hour in (minutes_from - 8 * 24 * HOUR..minutes_from).step_by(HOUR as usize) {
+            times(&mut batch, cdn, hour);
+            // What is normal now is told by the minutes about this time on earlier days; an hour in one minute would be none.
+            let ago = (now - hour).rem_euclid(24 * HOUR);
+            match ago <= 10 * HOUR || ago >= 21 * HOUR {
+                true => (hour..hour + HOUR).step_by(60).for_each(|at| bucket(&mut batch, cdn, at, 1.0)),
+                false => bucket(&mut batch, cdn, hour, 60.0),
+            }
         }
         for at in (minutes_from..now).step_by(60) {
             bucket(&mut batch, cdn, at, 1.0);
+            times(&mut batch, cdn, at);
         }
         batch.checkpoint(format!("edge_settled/{cdn}"), Some(now.to_string()));
     }
