@@ -3,6 +3,7 @@
 use super::{Checked, Measured};
 use crate::anomaly::series::{Values, gather, settled};
 use crate::figures::{self, Figure};
+use crate::offload::{self, Worth};
 use crate::sketch::Sketch;
 use crate::store::{Reader, Step};
 use crate::{ControlError, moment};
@@ -165,42 +166,28 @@ impl Ask<'_> {
                 let (hits, misses) = (sum(figures::EDGE_HITS)?, sum(figures::EDGE_MISSES)?);
                 share(hits, hits + misses, hits / (hits + misses))
             }
-            Checked::Offload => match self.joined(figures::EDGE_REQUESTS, window)? {
-                Some((pulls, all)) => share(pulls, all, 1.0 - pulls / all),
-                None => Err(UNJOINED.into()),
-            },
-            Checked::Disagreement => match self.joined(figures::EDGE_ORIGIN_REQUESTS, window)? {
-                Some((pulls, theirs)) => share(pulls, pulls.max(theirs), (theirs - pulls).abs() / pulls.max(theirs)),
-                None => Err(UNJOINED.into()),
-            },
+            Checked::Offload => {
+                let joined = self.worths(window)?.into_iter().filter(|worth| worth.offload.is_some());
+                let both = joined.filter_map(|worth| Some((worth.pulls?, worth.edge_requests?)));
+                let sums = both.reduce(|all, one| (all.0 + one.0, all.1 + one.1));
+                sums.map(|(pulls, edge)| 1.0 - pulls / edge).ok_or_else(|| UNJOINED.into())
+            }
+            // Providers that are told too much and too little are not to make up for each other.
+            Checked::Disagreement => {
+                let apart = self.worths(window)?.into_iter().filter_map(|worth| worth.disagreement);
+                apart.map(f64::abs).reduce(f64::max).ok_or_else(|| UNJOINED.into())
+            }
             _ => Err("this is not of the edge".into()),
         };
         Ok(value.map(|value| Measured { value, window, note: String::new() }))
     }
 
-    /// Pulls beside a count of the edge, in those of its buckets for which every minute of ours is known.
-    fn joined(&self, edge: &Figure, window: (i64, i64)) -> Result<Option<(f64, f64)>, ControlError> {
-        let read_at = self.read_at(window)?;
-        let (mut edges, mut pulls) = (Values::new(), Values::new());
-        gather(self.reader, self.providers, edge, window, &mut edges)?;
-        gather(self.reader, self.providers, figures::PULLS, window, &mut pulls)?;
-        let mut sums: Option<(f64, f64)> = None;
-        for (cdn, (grain, points)) in &edges {
-            if self.cdn.is_some_and(|wanted| wanted != cdn) || !self.providers.contains(cdn) {
-                continue;
-            }
-            for (at, count) in points {
-                let is_known = read_at.range(*at..at + grain).count() as i64 * MINUTE == *grain;
-                if is_known && at + grain <= window.1 {
-                    let ours =
-                        pulls.get(cdn).map_or(0.0, |(_, pulls)| pulls.range(*at..at + grain).map(|(_, n)| n).sum());
-                    let (pulls, edge) = sums.get_or_insert((0.0, 0.0));
-                    *pulls += ours;
-                    *edge += count;
-                }
-            }
+    /// What those who are asked about are worth.
+    fn worths(&self, window: (i64, i64)) -> Result<Vec<Worth>, ControlError> {
+        match self.cdn {
+            Some(cdn) => offload::worth(self.reader, &[cdn.to_string()], window),
+            None => offload::worth(self.reader, self.providers, window),
         }
-        Ok(sums)
     }
 }
 
