@@ -25,12 +25,9 @@ pub struct Check {
 impl Check {
     /// Runs the verb.
     pub fn run(self) -> Result<ExitCode> {
-        let overrides = match overrides(&self.settings) {
+        let overrides = match overrides_or_code(&self.settings) {
             Ok(overrides) => overrides,
-            Err(mistake) => {
-                say::aside(&format!("{mistake}\n"));
-                return Ok(ExitCode::from(2));
-            }
+            Err(code) => return Ok(code),
         };
         let mut usable = true;
         let mut found = Vec::new();
@@ -71,6 +68,14 @@ pub fn overrides(settings: &[String]) -> Result<Vec<Override>, Mistake> {
         overrides.push(Override::from_argument(setting)?);
     }
     Ok(overrides)
+}
+
+/// As [`overrides`]; what is no setting is said, and the code is that of a wrong call.
+pub fn overrides_or_code(settings: &[String]) -> Result<Vec<Override>, ExitCode> {
+    overrides(settings).map_err(|mistake| {
+        say::aside(&format!("{mistake}\n"));
+        ExitCode::from(2)
+    })
 }
 
 /// Shows a mistake on standard error; on a terminal its first word has a colour.

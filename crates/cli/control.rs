@@ -1,6 +1,6 @@
 //! `headwater control`: the control plane, until a signal ends it; and the same beside the proxy.
 
-use crate::check::{overrides, print_mistake};
+use crate::check::{overrides_or_code, print_mistake};
 use crate::say;
 use crate::serve::start_log;
 use anyhow::{Context, Result};
@@ -37,12 +37,9 @@ impl Control {
     /// Runs the verb.
     pub fn run(self) -> Result<ExitCode> {
         start_log();
-        let overrides = match overrides(&self.settings) {
+        let overrides = match overrides_or_code(&self.settings) {
             Ok(overrides) => overrides,
-            Err(mistake) => {
-                say::aside(&format!("{mistake}\n"));
-                return Ok(ExitCode::from(2));
-            }
+            Err(code) => return Ok(code),
         };
         let Some(policy) = load(&self.config, &overrides) else { return Ok(ExitCode::FAILURE) };
         runtime()?.block_on(async {

@@ -1,6 +1,6 @@
 //! `headwater logs`: the proxy's figures from access logs.
 
-use crate::check::{overrides, print_mistake};
+use crate::check::{overrides_or_code, print_mistake};
 use crate::say;
 use crate::serve::start_log;
 use anyhow::Result;
@@ -49,12 +49,9 @@ impl Logs {
     /// Runs the verb.
     pub fn run(self) -> Result<ExitCode> {
         start_log();
-        let overrides = match overrides(&self.settings) {
+        let overrides = match overrides_or_code(&self.settings) {
             Ok(overrides) => overrides,
-            Err(mistake) => {
-                say::aside(&format!("{mistake}\n"));
-                return Ok(ExitCode::from(2));
-            }
+            Err(code) => return Ok(code),
         };
         let (policy, mistakes) = headwater_config::from_file(&self.config, &overrides);
         mistakes.iter().for_each(print_mistake);

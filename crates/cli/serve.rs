@@ -1,6 +1,6 @@
 //! `headwater serve`: the proxy, until a signal ends it.
 
-use crate::check::{overrides, print_mistake};
+use crate::check::{overrides_or_code, print_mistake};
 use crate::control;
 use crate::descriptors::raise_limit;
 use crate::say;
@@ -52,12 +52,9 @@ impl Serve {
         let program = Program::of_this_process()?;
         let inherited = Inherited::take()?;
         let predecessor = inherited.predecessor()?.map(Predecessor::behind);
-        let overrides = match overrides(&self.settings) {
+        let overrides = match overrides_or_code(&self.settings) {
             Ok(overrides) => overrides,
-            Err(mistake) => {
-                say::aside(&format!("{mistake}\n"));
-                return Ok(ExitCode::from(2));
-            }
+            Err(code) => return Ok(code),
         };
         let file = self.config.clone();
         let control = self.with_control.then(|| (file.clone(), overrides.clone()));

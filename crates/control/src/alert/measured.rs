@@ -1,7 +1,7 @@
 //! A figure, now, from the store.
 
 use super::{Checked, Measured};
-use crate::anomaly::series::{Values, gather, settled};
+use crate::anomaly::series::{Values, gather};
 use crate::figures::{self, Figure};
 use crate::offload::{self, Worth};
 use crate::sketch::Sketch;
@@ -45,7 +45,7 @@ pub fn measure(
 /// # Errors
 /// Where the file cannot be read.
 pub fn settled_by(reader: &Reader<'_>, cdn: &str, now: i64) -> Result<Option<i64>, ControlError> {
-    if let Some(settled) = settled(reader, cdn)? {
+    if let Some(settled) = offload::settled(reader, cdn)? {
         return Ok(Some(settled));
     }
     let found = reader.points(figures::EDGE_REQUESTS, Some(cdn), (now - LOOKED_BACK, now), Step::Minute)?;

@@ -4,6 +4,7 @@ use super::baseline::{Expected, Minute, Nature, expect};
 use super::measures::Measure;
 use crate::ControlError;
 use crate::figures::{self, Figure, Roll};
+use crate::offload::settled;
 use crate::store::{Reader, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,11 +116,6 @@ pub(super) fn read(
 /// Failures are few at any time of day.
 fn is_failure(measure: &Measure) -> bool {
     measure.count == figures::BEACONS || measure.count == figures::WHOOPSIES
-}
-
-/// Up to where a provider's edge figures are settled, where its vendor is asked for them.
-pub(crate) fn settled(reader: &Reader<'_>, provider: &str) -> Result<Option<i64>, ControlError> {
-    Ok(reader.checkpoint(&format!("edge_settled/{provider}"))?.and_then(|settled| settled.parse().ok()))
 }
 
 pub(crate) type Values = BTreeMap<String, (i64, BTreeMap<i64, f64>)>;
